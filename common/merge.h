@@ -26,6 +26,7 @@ struct merge_from {
     struct wal_pos at;  /* not fresh: everything below is done; the end of a whole entry */
     uint32_t db;        /* not fresh: database in force there */
     uint64_t base;      /* not fresh, snapshot phase: where the stream phase will begin */
+    uint64_t source_id; /* frames of another source are refused; 0: any */
 };
 
 enum merge_type { MERGE_WAIT, MERGE_ENTRY, MERGE_START };
@@ -56,7 +57,9 @@ void merge_free(struct merge *m);
 int merge_push(struct merge *m, uint32_t partition, int64_t offset, const struct frame *f,
                void *owner, struct err *err);
 /* As merge_push, but keeps no entries: learns STARTs and D only. For a reader that has no memory
- * left and looks ahead; it must later push the same frames again. */
+ * left and looks ahead; it must later push the same frames again. Only for partitions of which
+ * frames are kept (merge_bytes() > 0): what is missing can't stand behind those, so a proof of
+ * loss stays sound. */
 int merge_look(struct merge *m, uint32_t partition, int64_t offset, const struct frame *f,
                struct err *err);
 
@@ -73,7 +76,8 @@ uint32_t merge_db(const struct merge *m);
 /* No START(snapshot) was found yet (fresh). */
 bool merge_waits_for_start(const struct merge *m);
 /* Where a reader at merge_pos() would have to begin in a partition: the first frame (or START)
- * not fully used; -1: nothing was pushed yet. */
+ * not fully used; -1: nothing was pushed yet. Right after MERGE_START: that START's own offset in
+ * partition 0. */
 int64_t merge_offset(const struct merge *m, uint32_t partition);
 /* Bytes of frames kept for a partition. */
 size_t merge_bytes(const struct merge *m, uint32_t partition);
