@@ -21,6 +21,8 @@ Q := $(if $(V),,@)
 
 # Libraries that the system's packages are too old for stand in build/deps (integration/deps.sh).
 export PKG_CONFIG_PATH := $(CURDIR)/build/deps/lib/pkgconfig$(if $(PKG_CONFIG_PATH),:$(PKG_CONFIG_PATH))
+# Not every make hands exported variables on to $(shell …).
+pkgconf := PKG_CONFIG_PATH='$(PKG_CONFIG_PATH)' pkg-config
 pkgs := rdkafka hiredis hiredis_ssl openssl yaml-0.1 libuv libmicrohttpd jansson libisal libxxhash
 pkg_floor := rdkafka >= 2.6.1 hiredis >= 1.0
 
@@ -30,9 +32,9 @@ OPT ?= -O2 -g
 CFLAGS ?= $(OPT)
 cflags := -std=c11 -D_GNU_SOURCE -I. -DRWAL_VERSION='"$(VERSION)"' $(WARN) -fno-omit-frame-pointer -fstack-protector-strong \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all,-D_FORTIFY_SOURCE=2 -fPIE) \
-	$(if $(FAULTS),-DFAULTS) $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(pkgs) 2>/dev/null))
+	$(if $(FAULTS),-DFAULTS) $(patsubst -I%,-isystem %,$(shell $(pkgconf) --cflags $(pkgs) 2>/dev/null))
 ldflags := $(if $(SAN),-fsanitize=$(SAN),-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
-libs := $(shell pkg-config --libs $(pkgs) 2>/dev/null) -Wl,-rpath,$(CURDIR)/build/deps/lib -llzf -lm -pthread
+libs := $(shell $(pkgconf) --libs $(pkgs) 2>/dev/null) -Wl,-rpath,$(CURDIR)/build/deps/lib -llzf -lm -pthread
 
 obj = $(patsubst %.c,$(B)/%.o,$(wildcard $(1)))
 common_obj := $(call obj,common/*.c)
