@@ -205,6 +205,7 @@ static int decode_head(const uint8_t *p, size_t len, struct frame *f, size_t *ex
     f->d.phase = flags & FLAG_D_STREAM ? PHASE_STREAM : PHASE_SNAPSHOT;
     f->recv_ms = (int64_t)get_u64le(p + 112);
     f->origin = get_u64le(p + 120);
+    f->d_db = get_u32le(p + 128);
     f->body = p + FRAME_HEAD + *ext_len;
     f->body_len = body_len;
     return 0;
@@ -344,6 +345,7 @@ void frame_end(struct frame_writer *w, const struct frame *f)
     put_u64le(p + 104, f->d.lsn);
     put_u64le(p + 112, (uint64_t)f->recv_ms);
     put_u64le(p + 120, f->origin);
+    put_u32le(p + 128, f->d_db);
     put_u32le(p + CRC_AT, frame_crc(p, w->b->len));
 }
 

@@ -17,10 +17,10 @@
 struct buf;
 struct err;
 
-#define FRAME_HEAD 128
-#define FRAME_VERSION 1
-#define FRAME_REPLID 40          /* hex digits of a replication id */
-#define FRAME_NAME_MAX 255       /* bytes of an owner's name */
+#define FRAME_HEAD           132
+#define FRAME_VERSION        1
+#define FRAME_REPLID         40  /* hex digits of a replication id */
+#define FRAME_NAME_MAX       255 /* bytes of an owner's name */
 #define FRAME_PARTITIONS_MAX 4096
 
 enum frame_type { FRAME_DATA = 1, FRAME_START = 2, FRAME_HEARTBEAT = 3 };
@@ -49,14 +49,14 @@ enum entry_kind {
 /* A fragment has one of these or both set; a whole entry none. */
 #define ENTRY_CONTINUES 0x01 /* not the first fragment of its entry */
 #define ENTRY_CONTINUED 0x02 /* not the last fragment of its entry */
-#define ENTRY_DB_END 0x04    /* db_end differs from db */
+#define ENTRY_DB_END    0x04 /* db_end differs from db */
 
 struct entry {
     enum entry_kind kind;
     uint8_t flags;
-    uint32_t db;     /* database in force where the entry (not the fragment) starts */
-    uint32_t db_end; /* in force behind it; equals db without ENTRY_DB_END */
-    uint64_t start;  /* position of the first byte */
+    uint32_t db;         /* database in force where the entry (not the fragment) starts */
+    uint32_t db_end;     /* in force behind it; equals db without ENTRY_DB_END */
+    uint64_t start;      /* position of the first byte */
     const uint8_t *data; /* borrowed */
     size_t len;
 };
@@ -66,13 +66,14 @@ enum start_kind { START_STREAM = 1, START_SNAPSHOT = 2 };
 /* What opens an epoch; a heartbeat repeats the last one. */
 struct start {
     enum start_kind kind;
-    bool has_prev_end;  /* false: prev P is `none` (no earlier epoch, or an incomplete snapshot) */
+    bool
+        has_prev_end; /* false: prev P is `none` (no earlier epoch, or an incomplete snapshot) */
     uint64_t epoch;
     char replid[FRAME_REPLID + 1];
-    uint32_t db;        /* database in force at base (kind stream) */
-    uint64_t base;      /* first LSN of the epoch's stream phase */
+    uint32_t db;         /* database in force at base (kind stream) */
+    uint64_t base;       /* first LSN of the epoch's stream phase */
     uint64_t prev_epoch; /* 0: the log was empty */
-    uint64_t prev_end;  /* LSN where the previous epoch ended, in its stream phase */
+    uint64_t prev_end;   /* LSN where the previous epoch ended, in its stream phase */
     uint32_t partition_cnt;
     uint64_t snapshot_epoch; /* of the newest complete snapshot in the log so far; 0: none. Its
                               * frames' Kafka timestamps are not below the epoch in ms */
@@ -81,7 +82,7 @@ struct start {
 
 struct heartbeat {
     struct start start;      /* the last one */
-    uint64_t read_lsn;       /* what the owner has read from its source */
+    uint64_t read_lsn;       /* what the owner has read of the epoch's stream; 0: nothing yet */
     uint64_t source_lsn;     /* the source's own master_repl_offset, 0: unknown */
     int64_t source_clock_ms; /* the source's clock, 0: unknown */
 };
@@ -89,7 +90,7 @@ struct heartbeat {
 /* Header fields. For START and heartbeats base = end = 0 and phase is ignored on writing. */
 struct frame {
     enum frame_type type;
-    enum phase phase; /* of base, end and the entries */
+    enum phase phase;   /* of base, end and the entries */
     uint64_t source_id; /* frame_source_id() of the source's name */
     uint64_t owner_id;  /* frame_source_id() of the owner's name: the same after its restart */
     uint64_t owner_run; /* random, new for every run of the owner */
@@ -98,8 +99,9 @@ struct frame {
     uint32_t key_id; /* 0: the body is not encrypted (nothing else is defined yet) */
     uint64_t origin; /* 0: the write was made by a client; else the site it was replayed from */
     uint64_t base, end; /* start of the first entry, end of the last one */
-    struct wal_pos d; /* durable position when the frame was built; all zero: none yet */
-    int64_t recv_ms;  /* when the owner read it from its source */
+    struct wal_pos d;   /* durable position when the frame was built; all zero: none yet */
+    uint32_t d_db;      /* database in force at d */
+    int64_t recv_ms;    /* when the owner read it from its source */
     uint32_t entry_cnt;
     const uint8_t *body; /* borrowed from the input */
     size_t body_len;
