@@ -4,7 +4,8 @@
  * interprets values; it only has to know where each one ends.
  *
  * Format: facts from Redis' rdb.h/rdb.c up to RDB 12 (Redis 7.4-8.4) and Valkey's RDB 11. The
- * items in order are the file, byte for byte.
+ * items in order are the file, byte for byte. A walker needs at most about three times
+ * RDB_KEY_KEPT of memory, and a few hundred bytes as long as keys are short.
  */
 #ifndef COMMON_RDB_H
 #define COMMON_RDB_H
@@ -13,11 +14,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct buf;
 struct err;
 struct rdb;
 
 #define RDB_VERSION_MAX 12
-#define RDB_KEY_KEPT ((size_t)64 * 1024) /* a longer key is reported without its bytes */
+#define RDB_KEY_KEPT    ((size_t)64 * 1024) /* a longer key is reported without its bytes */
 
 enum rdb_kind {
     RDB_META,     /* magic, AUX, SELECTDB, RESIZEDB, SLOT_INFO, MODULE_AUX: one opcode each */
@@ -42,7 +44,9 @@ struct rdb_item {
     uint64_t idle_s;
     uint8_t freq;
     uint64_t type_off; /* of the type byte */
-    uint64_t body_off; /* of the first byte after the key: the value's body, up to `size` */
+    uint64_t
+        body_off; /* of the first byte after the key: the value's body, up to `size`; 0 until
+                        * the key was read */
 };
 
 /* What the AUX fields said about the replication position; set once they were read. */
@@ -59,8 +63,8 @@ struct rdb_origin {
 struct rdb *rdb_new(void);
 void rdb_free(struct rdb *r);
 
-/* To walk single items cut out of a file (a reader of the log): no magic is expected and no
- * checksum is kept; `db` is where the first item belongs. */
+/* To walk single items cut out of a file (a reader of the log): the magic may come as an item but
+ * needs not, and no checksum is kept; `db` is where the first item belongs. */
 struct rdb *rdb_new_items(uint32_t db);
 
 /*
@@ -78,8 +82,13 @@ ptrdiff_t rdb_feed(struct rdb *r, const uint8_t *data, size_t len, bool *item_en
 uint64_t rdb_offset(const struct rdb *r);
 const struct rdb_origin *rdb_origin(const struct rdb *r);
 
-/* Lowest RDB version that knows value type `type`: what a DUMP payload of it is stamped with.
- * 0: not a value type this walker knows. */
+/* Appends the RDB string that data[0, len) is, decoded (integers, LZF), to `out`, which stays the
+ * caller's. Returns 0, or -1 with ERR_CORRUPT: not exactly one string, or its compression is
+ * damaged. For what is longer than RDB_KEY_KEPT, in an item that is there as a whole. */
+int rdb_string(const uint8_t *data, size_t len, struct buf *out, struct err *err);
+
+/* Lowest RDB version that knows value type `type`: what a DUMP payload of it is stamped with
+ * (not below 6, the version that brought DUMP). 0: not a value type this walker knows. */
 unsigned rdb_type_version(uint8_t type);
 
 #endif
