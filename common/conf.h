@@ -24,22 +24,31 @@ enum conf_type {
     CONF_TIME,   /* int64_t milliseconds: 250ms 10s 5m 1h 7d; a bare number is refused */
     CONF_SIZE,   /* int64_t bytes: 64KiB 16MiB 1GiB, or a bare number of bytes */
     CONF_CHOICE, /* char *, one of `choices` ("a|b|c") */
-    CONF_LIST,   /* struct conf_list: a YAML sequence of scalars, or one scalar */
-    CONF_MAP,    /* struct conf_map: any keys below this one, dotted ("kafka.bootstrap.servers"),
-                  * values as text, `file:` resolved; passed through to a library */
+    CONF_LIST,   /* struct conf_list: a YAML sequence of scalars, or one scalar: a,b,c */
+    /* struct conf_map: any keys below this one; key "bootstrap.servers" of map "kafka" is
+     * kafka.bootstrap.servers in the file and PREFIX_KAFKA_BOOTSTRAP_SERVERS in the environment;
+     * values as text, `file:` resolved; passed through to a library */
+    CONF_MAP,
+    /* struct conf_origins *: no key of the file, but where conf_where() looks up; named "" */
+    CONF_ORIGINS,
 };
+
+struct conf_origins; /* where each value came from */
 
 struct conf_list {
     char **item;
     size_t cnt;
 };
 
+struct conf_pair {
+    char *key;
+    char *value;
+    int line;    /* in the file, 0 when from the environment */
+    bool secret; /* came from a file: reference, or its key says so; dumped as *** */
+};
+
 struct conf_map {
-    struct conf_pair {
-        char *key;
-        char *value;
-        int line; /* in the file, 0 when from the environment */
-    } *pair;
+    struct conf_pair *pair;
     size_t cnt;
 };
 
@@ -54,7 +63,10 @@ struct conf_key {
     const char *doc; /* one or two sentences for --help and the generated reference */
 };
 
-#define CONF_KEYS_END {.name = NULL}
+#define CONF_KEYS_END                                                                          \
+    {                                                                                          \
+        .name = NULL                                                                           \
+    }
 
 /*
  * Fills *out, a zeroed struct, from the file `path` (NULL: environment and defaults only).
@@ -64,15 +76,16 @@ struct conf_key {
 int conf_load(const struct conf_key *keys, const char *path, const char *env_prefix, void *out,
               struct err *err);
 void conf_free(const struct conf_key *keys, void *out);
-/* The effective configuration as YAML that conf_load() reads back; secrets as ***. */
+/* The effective configuration as YAML that conf_load() reads back; secrets as ***. What was not
+ * set and has no default stands in comments. */
 void conf_dump(const struct conf_key *keys, const void *conf, FILE *to);
 /* The reference: every key with type, default, meaning. */
 void conf_doc(const struct conf_key *keys, FILE *to);
-/* Where the value of `key` (or of a key of a map) came from: "file:line" or "environment" or
- * "default", for messages of checks that need several keys. Static text or owned by *conf_where's
- * caller buffer. */
-const char *conf_where(const struct conf_key *keys, const void *conf, const char *key, char *buf,
-                       size_t size);
+/* Where the value of `key` (or of a map's, "kafka.bootstrap.servers") came from, for messages of
+ * checks that need several keys: "file:line", "environment variable PREFIX_X" or "default". `keys`
+ * must have a row of CONF_ORIGINS (DAEMON_CONF_KEYS has). Written to buf, which is returned. */
+const char *conf_where(const struct conf_key *keys, const void *conf, const char *key,
+                       char *buf, size_t size);
 
 /* A value of a map, or NULL. */
 const char *conf_map_get(const struct conf_map *map, const char *key);
