@@ -17,7 +17,7 @@
 /* Opcodes (Redis rdb.h). Those below 244 differ between Redis and Valkey. */
 enum {
     OP_SLOT_INFO = 244,
-    OP_FUNCTION2 = 245,
+    OP_FUNCTION2 = RDB_OPCODE_FUNCTION2,
     OP_FUNCTION_PRE_GA = 246,
     OP_MODULE_AUX = 247,
     OP_IDLE = 248,
@@ -504,14 +504,4 @@ uint64_t rdb_offset(const struct rdb *r)
 const struct rdb_origin *rdb_origin(const struct rdb *r)
 {
     return &r->origin;
-}
-
-int rdb_string(const uint8_t *data, size_t len, struct buf *out, struct err *err)
-{
-    struct scan_head head = {0};
-    int n = scan_string_head(data, len, &head);
-
-    if (n <= 0 || head.size != len - (size_t)n)
-        return err_set(err, ERR_CORRUPT, 0, "not one RDB string");
-    return scan_decode(&head, data + n, out, err);
 }

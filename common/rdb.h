@@ -21,6 +21,8 @@ struct rdb;
 #define RDB_VERSION_MAX 12
 #define RDB_KEY_KEPT    ((size_t)64 * 1024) /* a longer key is reported without its bytes */
 
+#define RDB_OPCODE_FUNCTION2 245 /* first byte of an RDB_FUNCTION item */
+
 enum rdb_kind {
     RDB_META,     /* magic, AUX, SELECTDB, RESIZEDB, SLOT_INFO, MODULE_AUX: one opcode each */
     RDB_FUNCTION, /* one FUNCTION2 library */
@@ -86,6 +88,13 @@ const struct rdb_origin *rdb_origin(const struct rdb *r);
  * caller's. Returns 0, or -1 with ERR_CORRUPT: not exactly one string, or its compression is
  * damaged. For what is longer than RDB_KEY_KEPT, in an item that is there as a whole. */
 int rdb_string(const uint8_t *data, size_t len, struct buf *out, struct err *err);
+
+/*
+ * A collection without elements: some versions of Redis wrote such keys by mistake. Redis skips
+ * them when it loads a file, and RESTORE answers 'Bad data format'; so they are to be skipped.
+ * `bytes` is the whole RDB_KEY item. Looks at the first bytes of the value only.
+ */
+bool rdb_is_empty(const uint8_t *bytes, const struct rdb_item *item);
 
 /* Lowest RDB version that knows value type `type`: what a DUMP payload of it is stamped with
  * (not below 6, the version that brought DUMP). 0: not a value type this walker knows. */

@@ -1,5 +1,5 @@
 /*
- * rdb_scan - private to rdb.c: passes over RDB encodings that come in pieces cut at any byte.
+ * rdb_scan - private to rdb*.c: passes over RDB encodings that come in pieces cut at any byte.
  *
  * What is to be read is said by a layout, a string of one letter an element. Payloads are passed
  * over by counting, counts live in a stack of SCAN_DEPTH, so memory does not grow with the value.
