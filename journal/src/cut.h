@@ -37,7 +37,8 @@ void cut_reset(struct cut *c, uint32_t db);
  * Cuts data[0, len). Returns the bytes consumed: with *item_end set they end with the last byte
  * of an entry, which *item describes; without it all `len` bytes were consumed, more are needed,
  * and *item has what is known of the unfinished entry (its slot once the key was read). -1 with
- * ERR_CORRUPT: not a replication stream; the message names the offset in the entry.
+ * ERR_CORRUPT: not a replication stream; the message names the offset in the entry. Then only
+ * cut_reset() and cut_free() may follow.
  */
 ptrdiff_t cut_feed(struct cut *c, const uint8_t *data, size_t len, bool *item_end,
                    struct cut_item *item, struct err *err);
