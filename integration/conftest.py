@@ -38,10 +38,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     report = outcome.get_result()
     if report.failed:
         first = item.stash.get(_FIRST, 0)
-        shared = [p for p in proc.registry[:first] if p.alive]
-        for process in shared + proc.registry[first:]:
-            lines = TAIL_LINES if process in proc.registry[first:] else 10
-            report.sections.append((f"log of '{process.name}' ({process.directory})", process.tail(lines)))
+        uses_kafka = any("kafka" in fixture for fixture in getattr(item, "fixturenames", ()))
+        shared = [p for p in proc.registry[:first] if p.alive and uses_kafka]
+        for process in shared:
+            report.sections.append((f"log of shared '{process.name}' ({process.directory})", process.tail(10)))
+        for process in proc.registry[first:]:
+            report.sections.append((f"log of '{process.name}' ({process.directory})", process.tail(TAIL_LINES)))
 
 
 _FIRST = pytest.StashKey[int]()

@@ -234,8 +234,6 @@ def test_proxy_cut_and_refuse(proxied: tuple[RedisServer, Proxy, redis.Redis]) -
     proxy.cut()
     with pytest.raises(ConnectionResetError):
         raw.recv(1)
-    with pytest.raises(redis.exceptions.ConnectionError):
-        client.ping()
     assert client.ping()
     proxy.refuse()
     with pytest.raises(ConnectionRefusedError):

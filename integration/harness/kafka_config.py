@@ -42,6 +42,7 @@ def classpath() -> str:
 def java(extra: list[str], main: str, *args: str, level: str = "info") -> list[str]:
     log = [
         f"-Dorg.slf4j.simpleLogger.defaultLogLevel={level}",
+        "-Dorg.slf4j.simpleLogger.log.state.change.logger=warn",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
     ]

@@ -254,7 +254,7 @@ class Process:
 
     def tail(self, lines: int = 40) -> str:
         text = self.log_bytes()[-65536:].decode("utf-8", "replace")
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(line[:500] for line in text.splitlines()[-lines:])
 
     def finish(self) -> None:
         """The quick end for fixtures: no matter how it ends, it is gone."""
