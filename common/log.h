@@ -27,14 +27,14 @@ struct log_field {
 #define F_I64(k, v) ((struct log_field){.key = (k), .type = LOG_I64, .i64 = (int64_t)(v)})
 #define F_U64(k, v) ((struct log_field){.key = (k), .type = LOG_U64, .u64 = (uint64_t)(v)})
 #define F_F64(k, v) ((struct log_field){.key = (k), .type = LOG_F64, .f64 = (v)})
-#define F_ERR(e) F_STR("error", (e)->msg)
-#define F_NONE ((struct log_field){.key = 0})
+#define F_ERR(e)    F_STR("error", (e)->msg)
+#define F_NONE      ((struct log_field){.key = 0})
 
 /* `event` is the event in words, lower case, no full stop: log_info("partial resync",
  * F_STR("replid", id), F_U64("repl_offset", off)). Without fields: F_NONE. */
 #define log_debug(event, ...) log_fields(LOG_DEBUG, event, __VA_ARGS__)
-#define log_info(event, ...) log_fields(LOG_INFO, event, __VA_ARGS__)
-#define log_warn(event, ...) log_fields(LOG_WARN, event, __VA_ARGS__)
+#define log_info(event, ...)  log_fields(LOG_INFO, event, __VA_ARGS__)
+#define log_warn(event, ...)  log_fields(LOG_WARN, event, __VA_ARGS__)
 #define log_error(event, ...) log_fields(LOG_ERROR, event, __VA_ARGS__)
 #define log_fields(level, event, ...)                                                          \
     log_write(level, event, (const struct log_field[]){__VA_ARGS__, {.key = 0}})

@@ -26,10 +26,10 @@ void metrics_free(struct metrics *m);
  */
 struct metric *metrics_add(struct metrics *m, enum metric_kind kind, const char *name,
                            const char *help, const char *labels);
-void metric_inc(struct metric *metric, uint64_t by); /* counter */
+void metric_inc(struct metric *metric, uint64_t by);  /* counter */
 void metric_set(struct metric *metric, double value); /* gauge; also a counter kept elsewhere */
 void metric_observe(struct metric *metric, double seconds); /* histogram */
-double metric_value(const struct metric *metric); /* of a counter or gauge */
+double metric_value(const struct metric *metric);           /* of a counter or gauge */
 
 /* Appends the exposition text 0.0.4, help and type once a name. */
 void metrics_text(const struct metrics *m, struct buf *out);
