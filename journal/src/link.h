@@ -19,8 +19,8 @@ struct err;
 struct link;
 
 struct link_conf {
-    const char *redis;       /* host:port, [v6]:port or unix:/path; unused with sentinels */
-    char *const *sentinels;  /* host:port each */
+    const char *redis;      /* host:port, [v6]:port or unix:/path; unused with sentinels */
+    char *const *sentinels; /* host:port each */
     size_t sentinel_cnt;
     const char *master_name; /* asked from the sentinels */
     const char *username;    /* NULL: default user */
@@ -30,7 +30,7 @@ struct link_conf {
     const char *tls_ca, *tls_cert, *tls_key; /* files; NULL: the system's CAs, no client cert */
     const char *tls_server_name;             /* verified name; NULL: the host */
     int64_t connect_timeout_ms;
-    int64_t timeout_ms;      /* silence after which the link counts as dead (repl-timeout) */
+    int64_t timeout_ms; /* silence after which the link counts as dead (repl-timeout) */
     int64_t retry_min_ms, retry_max_ms; /* back-off between attempts, with jitter */
 };
 
@@ -59,16 +59,16 @@ struct link_events {
 };
 
 struct link_stats {
-    bool up;               /* the stream or a snapshot is flowing */
-    uint64_t rx_bytes;     /* since the start */
+    bool up;           /* the stream or a snapshot is flowing */
+    uint64_t rx_bytes; /* since the start */
     uint64_t attempts, connects;
-    uint64_t source_lsn;   /* 0: unknown */
-    char peer[300];        /* host:port in use */
+    uint64_t source_lsn; /* 0: unknown */
+    char peer[300];      /* host:port in use */
 };
 
 /* Copies *conf. Does nothing until link_start(). -1: TLS files unreadable, address malformed. */
-int link_new(uv_loop_t *loop, const struct link_conf *conf, const struct link_events *ev, void *arg,
-             struct link **out, struct err *err);
+int link_new(uv_loop_t *loop, const struct link_conf *conf, const struct link_events *ev,
+             void *arg, struct link **out, struct err *err);
 /* Closes the socket at once; the memory goes when the loop closed the handles. NULL allowed. */
 void link_free(struct link *l);
 
