@@ -55,7 +55,7 @@ struct cmd_table {
 
 /* What versions before 7.0 leave to code of the server: commands with movable keys. */
 static const struct {
-    const char *name;
+    char name[16];
     struct rule rule;
 } unspecified[] = {
     {"eval", {.begin = 2, .counted = true, .first_at = 1}},

@@ -43,7 +43,8 @@ void resp_init(struct resp *r);
  * without *done all `len` bytes were consumed. -1 with ERR_CORRUPT: not a command; the message
  * names the offset in the command. Array and bulk lengths are limited to 2^31-1 and 2^62.
  */
-ptrdiff_t resp_feed(struct resp *r, const uint8_t *data, size_t len, bool *done, struct err *err);
+ptrdiff_t resp_feed(struct resp *r, const uint8_t *data, size_t len, bool *done,
+                    struct err *err);
 
 /* Compares argument `i` of a whole command at `base` with an upper-case name, ignoring case. */
 bool resp_arg_is(const struct resp *r, const uint8_t *base, size_t i, const char *upper);

@@ -429,6 +429,24 @@ static void unknown_specification(void **state)
     cmd_table_free(t);
 }
 
+/* Two rules: as long as the first one can't tell, the second one must not answer. */
+static void rules_in_order(void **state)
+{
+    struct cmd_table *t = table_of(
+        "*1\r\n*10\r\n$5\r\nmod.x\r\n:-2\r\n*0\r\n:0\r\n:0\r\n:0\r\n*0\r\n*0\r\n*2\r\n"
+        "*4\r\n+begin_search\r\n*4\r\n+type\r\n+index\r\n+spec\r\n*2\r\n+index\r\n:2\r\n"
+        "+find_keys\r\n*4\r\n+type\r\n+keynum\r\n+spec\r\n"
+        "*4\r\n+keynumidx\r\n:0\r\n+firstkey\r\n:1\r\n"
+        "*4\r\n+begin_search\r\n*4\r\n+type\r\n+index\r\n+spec\r\n*2\r\n+index\r\n:1\r\n"
+        "+find_keys\r\n*4\r\n+type\r\n+range\r\n+spec\r\n*0\r\n*0\r\n");
+
+    (void)state;
+    assert_non_null(t);
+    assert_int_equal(first_key_of_line(t, "MOD.X a 1 k"), 3);
+    assert_int_equal(first_key_of_line(t, "MOD.X a 0 k"), 1);
+    cmd_table_free(t);
+}
+
 static void broken_replies(void **state)
 {
     static const char *const bad[] = {
@@ -468,6 +486,7 @@ int main(void)
         cmocka_unit_test(six_fields),
         cmocka_unit_test(real_reply_without_key_specs),
         cmocka_unit_test(unknown_specification),
+        cmocka_unit_test(rules_in_order),
         cmocka_unit_test(broken_replies),
     };
 

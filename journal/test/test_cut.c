@@ -207,6 +207,10 @@ static void every_kind_stream(struct buf *b)
     add(b, "SET", "", "", NULL);
     add(b, "SELECT", "0", NULL);
     add(b, "SETS", "PING", NULL);
+    add(b, "MULTI", NULL);
+    add(b, "REPLCONF", "GETACK", "*", NULL);
+    add(b, "REPLCONF", "ACK", "5", NULL);
+    add(b, "EXEC", NULL);
 }
 
 static const struct expected every_kind[] = {
@@ -230,6 +234,7 @@ static const struct expected every_kind[] = {
     {ENTRY_COMMAND, 7, 7, "", false},   /* the empty key */
     {ENTRY_LINK, 7, 0, NULL, false},    /* SELECT 0 */
     {ENTRY_COMMAND, 0, 0, NULL, false}, /* no prefix of a name counts */
+    {ENTRY_TXN, 0, 0, NULL, true},      /* no server sends it; the wish is not lost */
 };
 
 static void kinds(void **state)
