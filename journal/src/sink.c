@@ -23,6 +23,7 @@ enum {
     FRAMES_AHEAD = 24,       /* sent frames above which smaller ones wait for company */
     QUIET_MS = 1000,         /* longest wait for acknowledgements before a commit is put off */
     KAFKA_CALL_MS = 30000,
+    FENCE_MS = 10000,
 };
 
 /* A partition's frame that still takes entries. */
@@ -515,9 +516,14 @@ void sink_free(struct sink *s)
     uv_close((uv_handle_t *)&s->tick, tick_closed);
 }
 
+void sink_silence(struct sink *s)
+{
+    s->dead = true;
+}
+
 int sink_fence(struct sink *s, struct err *err)
 {
-    rd_kafka_error_t *e = rd_kafka_init_transactions(s->rk, KAFKA_CALL_MS);
+    rd_kafka_error_t *e = rd_kafka_init_transactions(s->rk, FENCE_MS);
 
     if (e != NULL)
         return kafka_error(err, e, "init transactions");

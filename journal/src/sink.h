@@ -57,6 +57,9 @@ int sink_check_conf(const struct conf_map *kafka, struct err *err);
  * handles and Kafka's threads ended. NULL allowed. */
 void sink_free(struct sink *s);
 
+/* No more events and no more sending; sink_free() is still needed. */
+void sink_silence(struct sink *s);
+
 /* Fences every earlier owner and opens the transaction: when it returns 0, Kafka refuses every
  * append of theirs. Blocks; for a worker thread. */
 int sink_fence(struct sink *s, struct err *err);
