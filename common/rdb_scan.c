@@ -138,8 +138,8 @@ static int put_lzf(const struct scan_head *head, const uint8_t *p, struct buf *o
                    struct err *err)
 {
     /* Before the allocation: the length may be anything. */
-    if (head->size == 0 || head->size > UINT32_MAX || head->plain > UINT32_MAX ||
-        head->plain / LZF_RATIO_MAX > head->size)
+    if (head->size == 0 || head->plain == 0 || head->size > UINT32_MAX ||
+        head->plain > UINT32_MAX || head->plain / LZF_RATIO_MAX > head->size)
         return err_set(err, ERR_CORRUPT, 0, "impossible lengths of a compressed string");
     if (lzf_decompress(p, (unsigned)head->size, buf_reserve(out, (size_t)head->plain),
                        (unsigned)head->plain) != head->plain)
