@@ -88,6 +88,8 @@ deps_build() {
     packages gcc clang make pkg-config libssl-dev libyaml-dev libuv1-dev libmicrohttpd-dev libjansson-dev \
         libisal-dev libxxhash-dev uthash-dev liblzf-dev libcmocka-dev zlib1g-dev libzstd-dev \
         libcurl4-openssl-dev libsasl2-dev
+    # clang's sanitizers and libFuzzer; the package is named after clang's major version.
+    packages "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev"
     if ! libraries_fit; then
         # Debian 13 and later have them as packages.
         if apt-cache madison librdkafka-dev 2>/dev/null | awk '{print $3}' |
