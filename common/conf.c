@@ -325,7 +325,7 @@ static const struct conf_key *find_key(const struct conf_key *keys, const char *
         if (strcmp(k->name, path) == 0)
             return k;
         if (k->type == CONF_MAP && strncmp(k->name, path, len) == 0 && path[len] == '.' &&
-            (map == NULL || len > strlen(map->name))) {
+            path[len + 1] != '\0' && (map == NULL || len > strlen(map->name))) {
             map = k;
             *sub = path + len + 1;
         }
@@ -479,7 +479,7 @@ static int apply_other_env(struct load *l, const char *name, const char *value)
     path[i] = '\0';
     map = find_key(l->keys, path, &sub);
     if (map != NULL && sub != NULL)
-        return *sub != '\0' ? apply_map(l, map, sub, &src, value) : 0;
+        return apply_map(l, map, sub, &src, value);
     /* Others may use the prefix (systemd sets JOURNAL_STREAM): only what is near is an error. */
     for (const struct conf_key *k = l->keys; k->name != NULL; k++) {
         char other[NAME_MAX_LEN];

@@ -35,6 +35,24 @@ static bool is_plain(const char *s)
     return true;
 }
 
+static uint32_t code_point(const char *s, size_t len)
+{
+    const unsigned char *p = (const unsigned char *)s;
+    uint32_t v = len == 1 ? p[0] : p[0] & (0xffU >> (len + 1));
+
+    for (size_t i = 1; i < len; i++)
+        v = v << 6 | (p[i] & 0x3fU);
+    return v;
+}
+
+/* What may stand in double quotes as it is: YAML's printable characters less its line breaks. */
+static bool is_printable(uint32_t v)
+{
+    if (v < 0x7f)
+        return v >= 0x20 && v != '"' && v != '\\';
+    return v >= 0xa0 && v != 0x2028 && v != 0x2029 && v != 0xfeff && v != 0xfffe && v != 0xffff;
+}
+
 static void put_text(FILE *to, const char *s)
 {
     if (is_plain(s)) {
@@ -44,16 +62,16 @@ static void put_text(FILE *to, const char *s)
     (void)fputc('"', to);
     while (*s != '\0') {
         size_t len = utf8_len(s);
-        unsigned char c = (unsigned char)*s;
+        uint32_t v = len != 0 ? code_point(s, len) : (unsigned char)*s;
 
-        if (c == '"' || c == '\\')
-            (void)fprintf(to, "\\%c", c);
-        else if (c == '\n')
+        if (v == '"' || v == '\\')
+            (void)fprintf(to, "\\%c", (int)v);
+        else if (v == '\n')
             (void)fputs("\\n", to);
-        else if (len == 0 || c < 0x20 || c == 0x7f)
-            (void)fprintf(to, "\\x%02x", c);
-        else
+        else if (len != 0 && is_printable(v))
             (void)fwrite(s, 1, len, to);
+        else
+            (void)fprintf(to, v < 0x100 ? "\\x%02x" : "\\u%04x", (unsigned)v);
         s += len != 0 ? len : 1;
     }
     (void)fputc('"', to);

@@ -312,6 +312,7 @@ static void test_unknown_keys(void **state)
                  "c.yaml:2: key 'policy.stop': unknown key; --help lists all keys");
     expect_error("source: x\n", "c.yaml:1: key 'source': is a section and takes no value; its "
                                 "keys are such as 'source.redis'");
+    expect_error("kafka.: x\n", "c.yaml:1: key 'kafka.': unknown key; did you mean 'kafka'?");
     expect_error("kafka: x\n",
                  "c.yaml:1: key 'kafka': takes no value itself, but 'name: value' "
                  "lines below it");
@@ -523,6 +524,55 @@ static void test_dump_of_unset(void **state)
     free(text);
 }
 
+/* Text that would be read as something else, or not at all, if it stood there as it is. */
+static void test_dump_of_odd_text(void **state)
+{
+    static const char *const texts[] = {"",
+                                        " x",
+                                        "null",
+                                        "~",
+                                        "12",
+                                        "a: b",
+                                        "a:",
+                                        "[a]",
+                                        "#",
+                                        "\ttab",
+                                        "\xc2\x85",
+                                        "\xe2\x80\xa8",
+                                        "\xef\xbb\xbf",
+                                        "-",
+                                        "*a",
+                                        "%",
+                                        "a\nb",
+                                        "\x7f",
+                                        "\xc3\xbc x\xc3",
+                                        "'q'",
+                                        "\"",
+                                        "\\",
+                                        "a #b"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+        struct settings s;
+        char *text;
+
+        load_ok(base, &s);
+        free(s.redis);
+        s.redis = strdup(texts[i]);
+        free(s.topic);
+        s.topic = strdup("t");
+        text = dump_of(&s);
+        conf_free(keys, &s);
+        if (texts[i][0] != '\0') {
+            load_ok(text, &s);
+            if (strcmp(texts[i], "\xc3\xbc x\xc3") != 0) /* a stray byte can't come back */
+                assert_string_equal(s.redis, texts[i]);
+            conf_free(keys, &s);
+        }
+        free(text);
+    }
+}
+
 static void test_doc(void **state)
 {
     char *text = NULL;
@@ -578,6 +628,7 @@ int main(void)
         TEST(test_unreadable),
         TEST(test_dump),
         TEST(test_dump_of_unset),
+        TEST(test_dump_of_odd_text),
         TEST(test_doc),
         TEST(test_bad_default),
     };
