@@ -485,6 +485,7 @@ static const struct {
     EMPTY("\x03\x01k\x00"),
     EMPTY("\x04\x01k\x00"),
     EMPTY("\x05\x01k\x00"),
+    EMPTY("\x09\x01k\x02\x00\xff"),
     EMPTY("\x0a\x01k" EMPTY_ZL),
     EMPTY("\x0b\x01k\x08\x02\0\0\0\0\0\0\0"),
     EMPTY("\x0c\x01k" EMPTY_ZL),
