@@ -201,6 +201,10 @@ int open_lane(struct open_job *job)
     if (kafka_log_range(job->target, job->topic, job->partition, job->timeout_ms, &target_low,
                         &job->end, &job->err) != 0)
         return fail(job, SIDE_TARGET);
+    if (atomic_load(job->stop)) {
+        (void)err_set(&job->err, ERR_AGAIN, 0, "stopping");
+        return fail(job, SIDE_TARGET);
+    }
     if (kafka_log_range(job->source, job->topic, job->partition, job->timeout_ms, &source_low,
                         &source_end, &job->err) != 0)
         return fail(job, SIDE_SOURCE);
