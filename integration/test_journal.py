@@ -15,7 +15,6 @@ import redis as redis_py
 from harness.daemon import Journal
 from harness.kafka import KafkaCluster
 from harness.logview import LogView
-from harness.proxy import Proxy
 from harness.redis import RedisServer
 from harness.replica import FakeReplica
 from harness.wait import wait_until
@@ -171,3 +170,125 @@ def test_killed_again_and_again_nothing_is_missing_or_doubled(
         assert epoch.base == at
         at = epoch.end
     assert at >= target
+
+
+def test_two_journals_at_once_one_owns(
+    workdir: Path, redis_dc: RedisServer, kafka: KafkaCluster, topic: str, name: str
+) -> None:
+    """One owns and the other stands by; when the owner dies the other takes over within its time."""
+    redis_dc.client().config_set("repl-backlog-size", "256mb")
+    replica = FakeReplica(redis_dc).start()
+    pair = [
+        Journal(workdir / n, redis_dc, kafka, topic, name, 12, config={"instance": n, "limits": {"takeover_after": "2s"}})
+        for n in ("a", "b")
+    ]
+    for journal in pair:
+        journal.start(ready=False)
+
+    def owners() -> list[Journal]:
+        return [j for j in pair if j.alive and j.status()["streaming"]]
+
+    with writers(redis_dc, 1):
+        wait_until(lambda: len(owners()) == 1, 60, "one owner")
+        owner = owners()[0]
+        other = pair[1 - pair.index(owner)]
+        wait_until(lambda: other.status()["state"] == "standby", 60, lambda: f"a standby: {other.status()}")
+        owner.kill9()
+        wait_until(lambda: other.status()["streaming"], 60, lambda: f"a takeover: {other.status()}")
+        owner.start(ready=False)
+        wait_until(lambda: owner.status()["state"] == "standby", 60, lambda: f"a standby: {owner.status()}")
+    target = wait_durable(other, redis_dc)
+    replica.wait_offset(target)
+    view = LogView(kafka.records(topic))
+    assert_chained(view)
+    assert view.epochs[-1].end >= target
+    assert_same_stream(view, replica)
+
+
+def test_paused_journal_is_fenced_and_appends_nothing_when_it_goes_on(
+    workdir: Path, redis_dc: RedisServer, kafka: KafkaCluster, topic: str, name: str
+) -> None:
+    """SIGSTOP, another takes over, SIGCONT: the log's ends stay what the new owner makes them."""
+    redis_dc.client().config_set("repl-backlog-size", "256mb")
+    settings = {"limits": {"takeover_after": "2s"}}
+    first = Journal(workdir / "a", redis_dc, kafka, topic, name, 12, config={"instance": "a", **settings}).start()
+    second = Journal(workdir / "b", redis_dc, kafka, topic, name, 12, config={"instance": "b", **settings})
+    replica = FakeReplica(redis_dc).start()
+    write_some(redis_dc.client(), random.Random(1), 2000)
+    wait_durable(first, redis_dc)
+    first.sigstop()
+    second.start(ready=False)
+    wait_until(lambda: second.status()["streaming"], 90, lambda: f"a takeover: {second.status()}")
+    fenced_from = {r.partition: r.offset for r in kafka.records(topic)}
+    mark = first.process.log_mark()
+    first.sigcont()
+    with writers(redis_dc, 2):
+        wait_until(lambda: first.status()["state"] == "standby", 60, lambda: f"a standby: {first.status()}")
+    target = wait_durable(second, redis_dc)
+    replica.wait_offset(target)
+    view = LogView(kafka.records(topic))
+    first_run = {f.owner_run for _, _, f in view.frames if f.epoch == view.epochs[0].start.epoch and f.type == "data"}
+    late = [(p, o) for p, o, f in view.frames if f.owner_run in first_run and o > fenced_from.get(p, -1)]
+    assert late == [], "the old owner appended after it was fenced"
+    assert first.process.log_contains("ownership of the log is over", mark)
+    assert_chained(view)
+    assert view.epochs[-1].end >= target
+    assert_same_stream(view, replica)
+
+
+@pytest.mark.parametrize("size", [0, 1, 20_000_000])
+def test_values_of_any_size(journal: Journal, redis_dc: RedisServer, kafka: KafkaCluster, topic: str, size: int) -> None:
+    """Larger than message.max.bytes: in fragments, in snapshot and stream, and whole again."""
+    value = random.Random(size).randbytes(size) if size < 100 else b"\r\n\0$" * (size // 4)
+    redis_dc.client().set("before", value)
+    replica = FakeReplica(redis_dc).start()
+    journal.start()
+    redis_dc.client().set("after", value)
+    target = wait_durable(journal, redis_dc)
+    replica.wait_offset(target)
+    view = LogView(kafka.records(topic))
+    assert view.epochs[0].snapshot_complete
+    assert assert_same_stream(view, replica) > size
+
+
+def test_refused_frame_ends_the_epoch(
+    journal: Journal, redis_dc: RedisServer, kafka: KafkaCluster, topic: str
+) -> None:
+    """The topic's max.message.bytes is lowered while it runs: no later frame counts, and the log goes on whole."""
+    redis_dc.client().config_set("repl-backlog-size", "256mb")
+    replica = FakeReplica(redis_dc).start()
+    journal.start()
+    write_some(redis_dc.client(), random.Random(3), 500)
+    kafka.alter_topic(topic, **{"max.message.bytes": "60000"})
+    with writers(redis_dc, 3):
+        redis_dc.client().set("large", b"x" * 300_000)
+        wait_until(lambda: journal.status()["failures"] >= 1, 60, lambda: f"a refused frame: {journal.status()}")
+    journal.wait_ready(60)
+    target = wait_durable(journal, redis_dc)
+    replica.wait_offset(target)
+    view = LogView(kafka.records(topic))
+    assert_chained(view)
+    assert len(view.epochs) >= 2
+    assert view.epochs[-1].end >= target
+    assert_same_stream(view, replica)
+
+
+def test_wait_means_durable_in_kafka(
+    workdir: Path, redis_dc: RedisServer, kafka: KafkaCluster, topic: str, name: str
+) -> None:
+    """WAIT 1 counts the journal only when Kafka has acknowledged."""
+    journal = Journal(workdir, redis_dc, kafka, topic, name, 12).start()
+    client = redis_dc.client()
+    client.set("a", 1)
+    assert client.wait(1, 5000) == 1
+    at = redis_dc.repl_offset()
+    view = LogView(kafka.records(topic))
+    assert view.epochs[-1].end >= at - 37  # the GETACK of WAIT itself may still be under way
+    kafka.brokers[0].process.sigstop()
+    try:
+        client.set("b", 1)
+        assert client.wait(1, 500) == 0
+    finally:
+        kafka.brokers[0].process.sigcont()
+    assert client.wait(1, 30000) == 1
+    assert journal.status()["failures"] == 0

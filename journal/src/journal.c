@@ -133,18 +133,24 @@ static void update_flow(struct journal *j)
         link_resume(j->link);
 }
 
-/* An ACK is the durable LSN of this connection's timeline: 0 until its snapshot is complete. */
+/*
+ * What is acknowledged: one byte less than D, and nothing of a timeline whose snapshot is not
+ * complete. One byte less, because FAILOVER takes any replica whose ACK equals the master's offset
+ * exactly, whatever its port (seen: Redis 7.0.15 then becomes a replica of port 0 and refuses
+ * writes). For WAIT it is the same: it asks with a GETACK behind the write, so the write is
+ * covered as soon as the GETACK is durable; and no entry is one byte long.
+ */
 static void send_ack(struct journal *j)
 {
     struct wal_pos d = sink_durable(j->sink);
     int64_t now = clock_mono_ms();
-    bool waited_for = j->getack != 0 && d.lsn >= j->getack;
+    bool waited_for = j->getack != 0 && d.lsn > j->getack;
 
     if (!flows(j) || d.phase != PHASE_STREAM || d.epoch != j->known.epoch)
         return;
     if (waited_for)
         j->getack = 0;
-    link_ack(j->link, d.lsn, waited_for || now - j->ack_ms >= ACK_EVERY_MS);
+    link_ack(j->link, d.lsn > 1 ? d.lsn - 1 : 1, waited_for || now - j->ack_ms >= ACK_EVERY_MS);
     if (waited_for || now - j->ack_ms >= ACK_EVERY_MS)
         j->ack_ms = now;
 }
