@@ -136,12 +136,24 @@ bench: deps
 test-compose:
 	$(Q)integration/compose-test.sh
 
-#: install       into $(DESTDIR)$(PREFIX)
-install: all
+#: install       into $(DESTDIR)$(PREFIX); programs=redis-journal picks one
+# Linked anew, since the build's own run path must not stay in what is installed. Libraries of
+# build/deps, which the system lacks, go into a folder of ours beside the programs.
+private_dir := lib/redis-wal
+private_libs := $(notdir $(wildcard build/deps/lib/*.so.*))
+install_libs = $(filter-out -Wl$(comma)-rpath%,$(libs)) $(if $(private_libs),-Wl$(comma)-rpath$(comma)'$$ORIGIN/../$(private_dir)')
+$(programs:%=$(B)/install/%): $(B)/install/%: $(B)/bin/%
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ldflags) -o $@ $($*_obj) $(common_obj) $(install_libs)
+
+install: $(programs:%=$(B)/install/%)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/redis-wal
-	install -m 755 $(bins) $(DESTDIR)$(PREFIX)/bin
-	install -m 644 journal/journal.example.yaml mirror/mirror.example.yaml applier/applier.example.yaml \
-	    common/FORMAT.md $(DESTDIR)$(PREFIX)/share/redis-wal
+	install -m 755 $^ $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(foreach p,$(programs:redis-%=%),$(p:kafka-%=%)/$(p:kafka-%=%).example.yaml) common/FORMAT.md \
+	    $(DESTDIR)$(PREFIX)/share/redis-wal
+	$(if $(private_libs),$(Q)for lib in $$(readelf -d $^ | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort -u); do \
+	    [ ! -f build/deps/lib/$$lib ] || install -D -m 644 build/deps/lib/$$lib $(DESTDIR)$(PREFIX)/$(private_dir)/$$lib || exit 1; \
+	done)
 
 #: clean         removes build/<flavour>; build/deps and Kafka's jars stay
 clean:
