@@ -569,7 +569,7 @@ static int finish_key(struct load *l, const struct conf_key *key)
     if (!env_name(l->env_prefix, key->name, name, sizeof(name)))
         name[0] = '\0';
     return fail(l, &src, "required, but %s; set it in the file or as %s%s",
-                set ? "empty" : "not set", name, key->type == CONF_MAP ? "_…" : "");
+                set ? "empty" : "not set", name, key->type == CONF_MAP ? "_*" : "");
 }
 
 int conf_load(const struct conf_key *keys, const char *path, const char *env_prefix, void *out,
