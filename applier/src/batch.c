@@ -71,9 +71,26 @@ void batch_select(struct batch *b, uint32_t db)
         b->max_db = db;
 }
 
-bool batch_is_empty(const struct batch *b)
+struct batch_mark batch_mark(const struct batch *b)
 {
-    return b->cmd_cnt == 0 && b->log_entry_cnt == 0;
+    return (struct batch_mark){.bytes_len = b->bytes.len,
+                               .cmd_cnt = b->cmd_cnt,
+                               .entry_cnt = b->entry_cnt,
+                               .log_entry_cnt = b->log_entry_cnt,
+                               .log_cmd_cnt = b->log_cmd_cnt,
+                               .db = b->db,
+                               .max_db = b->max_db};
+}
+
+void batch_undo(struct batch *b, const struct batch_mark *mark)
+{
+    b->bytes.len = mark->bytes_len;
+    b->cmd_cnt = mark->cmd_cnt;
+    b->entry_cnt = mark->entry_cnt;
+    b->log_entry_cnt = mark->log_entry_cnt;
+    b->log_cmd_cnt = mark->log_cmd_cnt;
+    b->db = mark->db;
+    b->max_db = mark->max_db;
 }
 
 /* Copies the bulk at *p, upper case, and moves *p behind it. */

@@ -48,8 +48,14 @@ void batch_add_cmd(struct batch *b, uint32_t entry);
 uint32_t batch_add_entry(struct batch *b, const struct batch_entry *e);
 /* Selects `db` unless it is selected already. */
 void batch_select(struct batch *b, uint32_t db);
-/* Nothing was added since batch_begin(). */
-bool batch_is_empty(const struct batch *b);
+/* For an entry that can't be added whole: back to where batch_mark() was called. */
+struct batch_mark {
+    size_t bytes_len, cmd_cnt, entry_cnt;
+    uint64_t log_entry_cnt, log_cmd_cnt;
+    uint32_t db, max_db;
+};
+struct batch_mark batch_mark(const struct batch *b);
+void batch_undo(struct batch *b, const struct batch_mark *mark);
 
 /* The name of a command (and of a container's subcommand), upper case, cut to fit, only
  * printable; never a key. */

@@ -21,7 +21,7 @@ struct err;
 #define POSITION_VERSION   1
 #define POSITION_PREFIX    "redis-wal:" /* keys of ours in a target: never swept, never counted */
 #define POSITION_TOPIC_MAX 249          /* Kafka's own limit of a topic's name */
-#define POSITION_HALT_MAX  600
+#define POSITION_HALT_MAX  440
 #define POSITION_WRITER    16 /* hex digits of the id of a process */
 
 struct position {
