@@ -68,14 +68,14 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct dir *d = *state;
+    int rc;
 
     (void)unlink("c.yaml");
     (void)unlink("secret");
     (void)rmdir("folder");
-    (void)chdir("/");
-    (void)rmdir(d->path);
+    rc = chdir("/") == 0 ? rmdir(d->path) : -1; /* fails where a test left something there */
     free(d);
-    return 0;
+    return rc;
 }
 
 static void write_file(const char *name, const char *text, size_t len)
