@@ -1,5 +1,6 @@
 /* restore - an item of a snapshot as the Redis command that makes the same key or library again. */
 #include "applier/src/restore.h"
+#include "applier/src/restore_fields.h"
 #include "applier/src/wire.h"
 #include "common/buf.h"
 #include "common/crc.h"
@@ -70,17 +71,16 @@ uint64_t restore_payload_size(const struct rdb_item *item)
     return TYPE_LEN + (item->size - item->body_off) + FOOTER_LEN;
 }
 
-static void put_payload(struct buf *out, const uint8_t *bytes, const struct rdb_item *item)
+static void put_payload(struct buf *out, uint8_t type, const uint8_t *body, size_t len)
 {
-    size_t body = (size_t)(item->size - item->body_off);
-    size_t size = (size_t)restore_payload_size(item);
+    size_t size = TYPE_LEN + len + FOOTER_LEN;
     uint8_t *p;
 
     buf_printf(out, "$%zu\r\n", size);
     p = buf_reserve(out, size);
-    p[0] = item->type;
-    memcpy(p + TYPE_LEN, bytes + item->body_off, body);
-    put_u16le(p + TYPE_LEN + body, (uint16_t)rdb_type_version(item->type));
+    p[0] = type;
+    memcpy(p + TYPE_LEN, body, len);
+    put_u16le(p + TYPE_LEN + len, (uint16_t)rdb_type_version(type));
     put_u64le(p + size - 8, crc64(0, p, size - 8));
     buf_added(out, size);
     buf_append(out, "\r\n", 2);
@@ -97,35 +97,60 @@ static void put_lru(struct buf *out, const struct rdb_item *item)
     }
 }
 
+/* What of an item can't be sent as it stands in the file. */
+struct rewritten {
+    struct buf key;  /* when longer than RDB_KEY_KEPT */
+    struct buf body; /* with the guard on its fields */
+};
+
+static int rewrite(struct rewritten *rw, const uint8_t *bytes, const struct rdb_item *item,
+                   int64_t guard_ms, struct err *err)
+{
+    size_t key_off = (size_t)item->type_off + TYPE_LEN;
+    size_t body_off = (size_t)item->body_off;
+
+    if (item->key == NULL &&
+        rdb_string(bytes + key_off, body_off - key_off, &rw->key, err) != 0)
+        return -1;
+    if (guard_ms > 0 && restore_fields_expire(item->type))
+        return restore_fields_guard(&rw->body, item->type, bytes + body_off,
+                                    (size_t)item->size - body_off, guard_ms, err);
+    return 0;
+}
+
 int restore_put_key(struct buf *out, const uint8_t *bytes, const struct rdb_item *item,
                     int64_t guard_ms, struct err *err)
 {
-    size_t key_off = (size_t)item->type_off + TYPE_LEN;
-    const uint8_t *key = item->key;
-    struct buf own;
+    struct rewritten rw;
     int rc = -1;
 
-    buf_init(&own);
-    if (key == NULL) {
-        if (rdb_string(bytes + key_off, (size_t)item->body_off - key_off, &own, err) != 0) {
-            (void)err_wrap(err, "key of a snapshot");
-            goto out;
-        }
-        key = buf_data(&own);
+    buf_init(&rw.key);
+    buf_init(&rw.body);
+    if (rewrite(&rw, bytes, item, guard_ms, err) != 0) {
+        (void)err_wrap(err, "key of a snapshot");
+        goto out;
     }
     wire_array(out, 5U + (item->has_expire ? 1U : 0U) +
                         (item->has_freq || item->has_idle ? 2U : 0U));
     wire_text(out, "RESTORE");
-    wire_bulk(out, key, key == item->key ? item->key_len : own.len);
+    if (item->key != NULL)
+        wire_bulk(out, item->key, item->key_len);
+    else
+        wire_bulk(out, buf_data(&rw.key), rw.key.len);
     wire_i64(out, item->has_expire ? guarded(item->expire_ms, guard_ms) : 0);
-    put_payload(out, bytes, item);
+    if (rw.body.len != 0)
+        put_payload(out, item->type, buf_data(&rw.body), rw.body.len);
+    else
+        put_payload(out, item->type, bytes + item->body_off,
+                    (size_t)(item->size - item->body_off));
     wire_text(out, "REPLACE");
     if (item->has_expire)
         wire_text(out, "ABSTTL");
     put_lru(out, item);
     rc = 0;
 out:
-    buf_release(&own);
+    buf_release(&rw.key);
+    buf_release(&rw.body);
     return rc;
 }
 

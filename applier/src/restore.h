@@ -21,7 +21,7 @@ struct restore;
 #define RESTORE_EXPIRY_MAX INT64_MAX
 
 /* Bytes of the payload that RESTORE is given; the target takes it up to its proto-max-bulk-len
- * (512 MB unless configured). */
+ * (512 MB unless configured). A compressed hash with expiring fields is sent plain and is larger. */
 uint64_t restore_payload_size(const struct rdb_item *item);
 
 /* One can read any number of items. */
@@ -42,9 +42,10 @@ int restore_parse(struct restore *rs, uint32_t db, const uint8_t *bytes, size_t 
  * RESTORE_EXPIRY_MAX; one that lies before 1970 as 1 ms, since 0 means none. An expiry that has
  * passed on the target's clock makes RESTORE delete the key, not create it. An item with idle time
  * and frequency gives the frequency: RESTORE takes one.
- * Fields that expire by themselves (RDB types 24 and 25) keep their time, without the guard.
+ * The same guard is put on a hash's fields that expire by themselves (restore_fields.h).
  * The caller skips what rdb_is_empty().
- * Returns 0, or -1 with ERR_CORRUPT and nothing appended: a key longer than RDB_KEY_KEPT is damaged.
+ * Returns 0, or -1 with ERR_CORRUPT and nothing appended: a key longer than RDB_KEY_KEPT,
+ * or such a hash, is damaged.
  */
 int restore_put_key(struct buf *out, const uint8_t *bytes, const struct rdb_item *item,
                     int64_t guard_ms, struct err *err);

@@ -4,6 +4,8 @@
 #include "common/err.h"
 #include "common/test/real_data.h"
 
+#include <liblzf/lzf.h>
+
 #define LEN(a)   (sizeof(a) / sizeof((a)[0]))
 #define FAR_MS   32503680000123
 #define GUARD_MS 86400000
@@ -533,6 +535,114 @@ static void test_foreign_forms(void **state)
     buf_release(&b);
 }
 
+/* ---- fields that expire --------------------------------------------------------------------- */
+
+#define FIELD_MS 32503680000555
+
+/* Where a 64-bit number stands in `b`, NULL: nowhere. */
+static const uint8_t *find_u64(const struct buf *b, uint64_t v)
+{
+    uint8_t bytes[8];
+
+    put_u64le(bytes, v);
+    return memmem(buf_data(b), b->len, bytes, sizeof(bytes));
+}
+
+/* RESTORE of a hash of type 25 whose listpack is `lp`, compressed when `lzf`. */
+static int build_fields(const uint8_t *lp, size_t len, bool lzf, int64_t guard_ms,
+                        struct buf *out)
+{
+    struct buf item;
+    uint8_t packed[1024];
+    unsigned n = lzf ? lzf_compress(lp, (unsigned)len, packed, sizeof(packed)) : 0;
+    int rc;
+
+    buf_init(&item);
+    buf_append(&item, "\x19\x01k", 3);
+    buf_put_u64(&item, FIELD_MS);
+    if (lzf) {
+        assert_true(n > 0 && n < 0x4000 && len < 0x4000);
+        buf_printf(&item, "\xc3%c%c%c%c", 0x40 | (int)(n >> 8), (int)(n & 0xff),
+                   0x40 | (int)(len >> 8), (int)(len & 0xff));
+        buf_append(&item, packed, n);
+    } else {
+        buf_printf(&item, "%c%c", 0x40 | (int)(len >> 8), (int)(len & 0xff));
+        buf_append(&item, lp, len);
+    }
+    rc = build((char *)buf_data(&item), item.len, guard_ms, out);
+    buf_release(&item);
+    return rc;
+}
+
+/* Entries of every encoding, in triples of field, value, expiry; columns 0 and 1 hold numbers
+ * that look like an expiry. */
+static void make_listpack(struct buf *lp)
+{
+    uint8_t ms[8];
+
+    put_u64le(ms, FIELD_MS);
+    buf_append(lp, "\0\0\0\0\0\0", 6);
+    buf_append(lp,
+               "\x81"
+               "a\2",
+               3);                                 /* string */
+    buf_append(lp, "\xf4\1\0\0\0\0\0\0\0\x9", 10); /* 64 bits */
+    buf_append(lp, "\xf4", 1);
+    buf_append(lp, ms, 8);
+    buf_append(lp, "\x9", 1);
+    buf_append(lp, "\xc1\0\2\xf1\0\1\3\0\1", 9); /* 13, 16 and 7 bits: no expiry */
+    buf_append(lp, "\xf2\0\0\1\4\xf3\0\0\0\1\5\xf3\0\0\0\1\5", 17); /* 24, 32 bits */
+    buf_append(lp, "\xe0\x81", 2); /* string of 12 bits of length */
+    for (int i = 0; i < 129; i++)
+        buf_put_u8(lp, 'x');
+    buf_append(lp, "\1\x83\xf0\x2\0\0\0xy\7\xf4", 11); /* string of 32 bits of length */
+    buf_append(lp, "\2\0\0\0\1\0\0\0\x9\xff", 10);
+    put_u32le(buf_data(lp), (uint32_t)lp->len);
+}
+
+static void test_fields(void **state)
+{
+    struct buf lp, b;
+
+    (void)state;
+    buf_init(&lp);
+    buf_init(&b);
+    make_listpack(&lp);
+    for (int lzf = 0; lzf < 2; lzf++) {
+        /* Without a guard the bytes are the same. */
+        assert_int_equal(build_fields(buf_data(&lp), lp.len, lzf == 1, 0, &b), 0);
+        assert_null(find_u64(&b, FIELD_MS + GUARD_MS));
+        buf_reset(&b);
+        assert_int_equal(build_fields(buf_data(&lp), lp.len, lzf == 1, GUARD_MS, &b), 0);
+        assert_null(find_u64(&b, FIELD_MS));
+        /* the smallest one in front, then the fields' own; the value 1 is no expiry */
+        assert_int_equal(*(find_u64(&b, FIELD_MS + GUARD_MS) - 1), 25);
+        assert_non_null(find_u64(&b, 1));
+        assert_non_null(find_u64(&b, 0x100000002 + GUARD_MS));
+        buf_consume(&b, (size_t)(find_u64(&b, FIELD_MS + GUARD_MS) - buf_data(&b)) + 8);
+        assert_int_equal(*(find_u64(&b, FIELD_MS + GUARD_MS) - 1), 0xf4);
+        buf_reset(&b);
+        assert_int_equal(build_fields(buf_data(&lp), lp.len, lzf == 1, INT64_MAX, &b), 0);
+        assert_non_null(find_u64(&b, FIELD_MS + ((uint64_t)1 << 47)));
+        buf_reset(&b);
+    }
+    for (size_t n = 0; n < lp.len; n++) {
+        assert_int_equal(build_fields(buf_data(&lp), n, false, GUARD_MS, &b), -1);
+        /* also when the header agrees */
+        if (n > 4) {
+            put_u32le(buf_data(&lp), (uint32_t)n);
+            assert_int_equal(build_fields(buf_data(&lp), n, false, GUARD_MS, &b), -1);
+            put_u32le(buf_data(&lp), (uint32_t)lp.len);
+        }
+        assert_int_equal(b.len, 0);
+    }
+    assert_int_equal(build("\x18\x01k\x05\0\0\0\0\0\0\0\x01\x01\x01x\x01y", 17, 7, &b), 0);
+    assert_non_null(
+        memmem(buf_data(&b), b.len, "\x18\x0c\0\0\0\0\0\0\0\x01\x01\x01x\x01y", 15));
+    buf_release(&lp);
+    buf_release(&b);
+}
+
 /* ---- functions --------------------------------------------------------------------------------- */
 
 static void test_function_names(void **state)
@@ -581,10 +691,10 @@ static void test_function_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_data_set),       cmocka_unit_test(test_guard),
-        cmocka_unit_test(test_access),         cmocka_unit_test(test_form),
-        cmocka_unit_test(test_not_one_key),    cmocka_unit_test(test_foreign_forms),
-        cmocka_unit_test(test_function_names),
+        cmocka_unit_test(test_data_set),    cmocka_unit_test(test_guard),
+        cmocka_unit_test(test_access),      cmocka_unit_test(test_form),
+        cmocka_unit_test(test_not_one_key), cmocka_unit_test(test_foreign_forms),
+        cmocka_unit_test(test_fields),      cmocka_unit_test(test_function_names),
     };
 
     return cmocka_run_group_tests_name("restore", tests, start, stop);
