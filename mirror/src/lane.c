@@ -15,9 +15,11 @@
 #include "mirror/src/record.h"
 
 #define LANE_BATCH      64
+#define RETRY_FIRST_MS  50 /* doubled RETRY_STEPS times */
+#define RETRY_STEPS     5
 #define RETRY_MS        1000
 #define SETTLE_MS       10000 /* how late a former run's appends may still come */
-#define HEAL_TRIES      5     /* a new leader may show an older end for a moment */
+#define HEAL_TRIES      8     /* some 5 s: a new leader may show an older end for a moment */
 #define TARGET_QUIET_MS 5000  /* without an acknowledgement while something is in flight */
 
 enum lane_state { LANE_OPENING, LANE_MATCHING, LANE_RUNNING, LANE_HALTED };
@@ -35,7 +37,7 @@ struct lane {
     bool job_runs;
     bool open_wanted; /* as soon as nothing is in flight, at open_at_ms */
     int64_t open_at_ms;
-    unsigned heal_tries;
+    unsigned tries; /* in a row that failed */
 
     /* The place. */
     struct pair next; /* of acknowledged records */
@@ -191,7 +193,7 @@ static void want_open(struct lane *lane, int64_t delay_ms)
     lane->match = NULL;
     set_state(lane, LANE_OPENING);
     lane->open_wanted = true;
-    lane->open_at_ms = clock_mono_ms() + delay_ms;
+    lane->open_at_ms = clock_mono_ms() + (RETRY_FIRST_MS << step);
 }
 
 /* ---- opening ---- */
@@ -212,17 +214,19 @@ static void run_job(uv_work_t *work)
 
 static void opened_fails(struct lane *lane, const struct open_job *open)
 {
-    bool first = lane->err.kind == ERR_NONE;
+    unsigned step = lane->tries < RETRY_STEPS ? lane->tries : RETRY_STEPS;
 
-    if (open->err.kind == ERR_CORRUPT && !(open->may_heal && lane->heal_tries++ < HEAL_TRIES)) {
+    lane->tries++;
+    if (open->err.kind == ERR_CORRUPT && !(open->may_heal && lane->tries < HEAL_TRIES)) {
         halt(lane, &open->err);
         return;
     }
     lane->err = open->err;
     lane->err_side = open->side;
     lane->open_wanted = true;
-    lane->open_at_ms = clock_mono_ms() + RETRY_MS;
-    log_lane(lane, first ? LOG_WARN : LOG_DEBUG, "partition can't be opened yet, retrying");
+    lane->open_at_ms = clock_mono_ms() + (RETRY_FIRST_MS << step);
+    log_lane(lane, lane->tries == RETRY_STEPS ? LOG_WARN : LOG_DEBUG,
+             "partition can't be opened yet, retrying");
 }
 
 static void report_doubled(struct lane *lane, int64_t src, int64_t dst, int64_t cnt)
@@ -255,7 +259,7 @@ static void opened(struct lane *lane, struct open_job *open)
     struct err err;
 
     lane->err = (struct err){.kind = ERR_NONE};
-    lane->heal_tries = 0;
+    lane->tries = 0;
     lane->next = open->pair;
     lane->skipped = open->pair.src;
     lane->end = open->end;
