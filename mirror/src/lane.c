@@ -193,7 +193,7 @@ static void want_open(struct lane *lane, int64_t delay_ms)
     lane->match = NULL;
     set_state(lane, LANE_OPENING);
     lane->open_wanted = true;
-    lane->open_at_ms = clock_mono_ms() + (RETRY_FIRST_MS << step);
+    lane->open_at_ms = clock_mono_ms() + delay_ms;
 }
 
 /* ---- opening ---- */
