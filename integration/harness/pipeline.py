@@ -68,14 +68,19 @@ class Pipeline:
         return self
 
     def position(self) -> int | None:
-        """The LSN up to which DR has DC's present timeline; None while that is not known."""
+        """The LSN up to which DR has DC's present timeline; None while that is not known.
+
+        An LSN means something within its epoch only: the journal's epoch must be the applier's, and of the
+        replication id that DC has now.
+        """
         try:
             found = self.applier.status().get("position") or {}
+            log = self.journal.status()
         except requests.RequestException:
             return None
-        if found.get("phase") != "stream" or found.get("replid") != self.dc.replid():
+        if log["replid"] != self.dc.replid() or found.get("epoch") != log["epoch"]:
             return None
-        return int(found["lsn"])
+        return int(found["lsn"]) if found.get("phase") == "stream" else None
 
     def wait_caught_up(self, timeout: float = 60.0) -> int:
         """Until DR has what DC has written by now; returns that LSN."""
