@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-HEAD = 128
+HEAD = 132
 STREAM, SNAPSHOT = "stream", "snapshot"
 TYPES = {1: "data", 2: "start", 3: "heartbeat"}
 START_KINDS = {1: STREAM, 2: SNAPSHOT}
@@ -24,7 +24,7 @@ KINDS = {
 NOT_FIRST, NOT_LAST, HAS_DB_END = 1, 2, 4
 CRITICAL = 0x8000
 
-_HEADER = struct.Struct("<4sBBHIIIIQQQQ20sIQQQQqQ")
+_HEADER = struct.Struct("<4sBBHIIIIQQQQ20sIQQQQqQI")
 _START = struct.Struct("<BBHIQ20sQQQQB")
 _BEAT = struct.Struct("<QQq")
 assert _HEADER.size == HEAD
@@ -110,6 +110,7 @@ class Frame:
     d_epoch: int
     d_phase: str
     d_position: int
+    d_db: int
     recv_ms: int
     origin: int
     entries: list[Entry] = field(default_factory=list)
@@ -255,6 +256,7 @@ def decode(record: bytes) -> Frame:
         d_position,
         recv_ms,
         origin,
+        d_db,
     ) = _HEADER.unpack_from(record)
     if magic != b"RWAL":
         raise FrameError("the magic is not RWAL")
@@ -287,6 +289,7 @@ def decode(record: bytes) -> Frame:
         d_epoch,
         phases[flags >> 1],
         d_position,
+        d_db,
         recv_ms,
         origin,
     )
