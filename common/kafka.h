@@ -36,12 +36,14 @@ int kafka_new(rd_kafka_type_t type, const char *role, const struct conf_map *use
               const struct kafka_prop *defaults, const struct kafka_prop *forced,
               void (*dr_msg_cb)(rd_kafka_t *, const rd_kafka_message_t *, void *), void *opaque,
               rd_kafka_t **out, struct err *err);
-/* Checks the properties as kafka_new does, without making a client (for --check). */
+/* Checks the properties one by one as kafka_new does, without making a client (for --check).
+ * Properties that contradict each other are found by kafka_new() only. */
 int kafka_conf_check(rd_kafka_type_t type, const struct conf_map *user,
                      const struct kafka_prop *defaults, const struct kafka_prop *forced,
                      struct err *err);
 /* Destroys; for a producer everything not yet sent is purged, nothing is waited for. NULL is
- * allowed. May block some ms. */
+ * allowed. May block: librdkafka takes up to a second to end its threads. What was consumed or
+ * is being asked for must have been destroyed before. */
 void kafka_free(rd_kafka_t *rk);
 
 /* What to do about a librdkafka error, and its text as *err ("produce: Broker: …"); gives -1. */
@@ -54,8 +56,8 @@ int kafka_error(struct err *err, rd_kafka_error_t *e, const char *fmt, ...)
 
 /* Calls cb on the loop whenever `queue` went from empty to non-empty; cb must drain it. */
 struct kafka_watch;
-struct kafka_watch *kafka_watch_new(uv_loop_t *loop, rd_kafka_queue_t *queue, void (*cb)(void *),
-                                    void *arg);
+struct kafka_watch *kafka_watch_new(uv_loop_t *loop, rd_kafka_queue_t *queue,
+                                    void (*cb)(void *), void *arg);
 /* Stops at once; the memory goes when the loop closed the handle. NULL is allowed. */
 void kafka_watch_free(struct kafka_watch *w);
 
@@ -63,8 +65,8 @@ struct kafka_topic {
     int32_t partition_cnt;
     int replication_factor; /* of partition 0 */
     char cleanup_policy[32];
-    int64_t retention_ms;      /* -1: for ever */
-    int64_t retention_bytes;   /* -1: no limit */
+    int64_t retention_ms;    /* -1: for ever */
+    int64_t retention_bytes; /* -1: no limit */
     int64_t max_message_bytes;
     int min_insync_replicas;
 };

@@ -73,6 +73,8 @@ static void test_conf(void **state)
 {
     static const struct kafka_prop forced[] = {
         {"acks", "all"}, {"enable.idempotence", "true"}, {NULL, NULL}};
+    static const struct kafka_prop in_flight[] = {{"max.in.flight", "10"}, {NULL, NULL}};
+    rd_kafka_t *rk = NULL;
     struct err err;
 
     (void)state;
@@ -89,9 +91,13 @@ static void test_conf(void **state)
     assert_int_equal(err.kind, ERR_INPUT);
     assert_non_null(strstr(err.msg, "liger.ms"));
     assert_int_equal(check_one("linger.ms", "soon", 0, forced, &err), -1);
-    /* Each is right, both together are not: only rd_kafka_new() finds it. */
-    assert_int_equal(check_one("max.in.flight", "10", 0, forced, &err), -1);
+    /* Each is right, both together are not: only kafka_new() finds it. */
+    assert_int_equal(check_one("max.in.flight", "10", 0, forced, &err), 0);
+    assert_int_equal(
+        kafka_new(RD_KAFKA_PRODUCER, "test", NULL, in_flight, forced, NULL, NULL, &rk, &err),
+        -1);
     assert_int_equal(err.kind, ERR_INPUT);
+    assert_non_null(strstr(err.msg, "max.in.flight"));
 }
 
 static void test_kinds(void **state)

@@ -86,18 +86,54 @@ static int make_producer(struct mirror *m, struct err *err)
     return 0;
 }
 
-static void drop_producer(struct mirror *m)
+/* Everything of it but the client itself, which is returned. */
+static rd_kafka_t *detach_producer(struct mirror *m)
 {
-    m->env.producer = NULL;
-    if (!m->producer)
-        return;
+    rd_kafka_t *old = m->producer;
+
+    m->env.producer = m->producer = NULL;
+    if (!old)
+        return NULL;
     kafka_watch_free(m->producer_watch);
     m->producer_watch = NULL;
     rd_kafka_queue_destroy(m->producer_queue);
     for (size_t i = 0; i < m->route_cnt; i++)
         rd_kafka_topic_destroy(m->route[i].topic.target);
-    kafka_free(m->producer);
-    m->producer = NULL;
+    return old;
+}
+
+struct end_job {
+    uv_work_t work;
+    struct mirror *mirror;
+    rd_kafka_t *producer;
+};
+
+static void run_end(uv_work_t *work)
+{
+    struct end_job *job = work->data;
+
+    kafka_free(job->producer);
+}
+
+static void on_ended(uv_work_t *work, int status)
+{
+    struct end_job *job = work->data;
+
+    (void)status;
+    job->mirror->env.job_cnt--;
+    free(job);
+}
+
+/* In a worker: it takes up to a second. */
+static void end_producer(struct mirror *m, rd_kafka_t *old)
+{
+    struct end_job *job = xcalloc(1, sizeof(*job));
+
+    job->mirror = m;
+    job->producer = old;
+    job->work.data = job;
+    m->env.job_cnt++;
+    (void)uv_queue_work(m->env.loop, &job->work, run_end, on_ended);
 }
 
 /* May be called while the producer is being polled: only takes the first steps. */
@@ -133,7 +169,7 @@ static void replace_producer(struct mirror *m, int64_t now)
     if (now < m->replace_ms || m->stop_step != STOP_NOT)
         return;
     m->replacing = false;
-    drop_producer(m);
+    end_producer(m, detach_producer(m));
     if (make_producer(m, &err) != 0) {
         daemon_stop(m->daemon, &err);
         return;
@@ -423,7 +459,7 @@ void mirror_free(struct mirror *m)
         free(route->lane);
         rd_kafka_topic_destroy(route->topic.source);
     }
-    drop_producer(m);
+    kafka_free(detach_producer(m));
     for (size_t i = 0; i < m->route_cnt; i++)
         free(m->route[i].topic.name);
     free(m->route);
