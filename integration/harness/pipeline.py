@@ -9,9 +9,11 @@ from typing import Any
 
 import requests
 
-from .daemon import Applier, Journal, Mirror
+from . import oracle
+from .daemon import Applier, Journal, Mirror, merged
 from .kafka import KafkaCluster
-from .redis import RedisServer
+from .oracle import Rules
+from .redis import NOT_YET, RedisServer
 from .wait import wait_until
 
 
@@ -20,6 +22,7 @@ class Pipeline:
 
     `pipeline.settings["applier"] = {...}` is laid over the applier's configuration; the Redis' own settings are
     `settings["dc"]` and `settings["dr"]`. Without a DR cluster the applier reads DC's Kafka, and there is no mirror.
+    `ttl_guard_ms` is given to the applier and expected of every expiry on DR.
     """
 
     def __init__(self, directory: Path, dc_kafka: KafkaCluster, dr_kafka: KafkaCluster | None, name: str) -> None:
@@ -30,6 +33,7 @@ class Pipeline:
         self.source = name
         self.topic = f"redis-writes-{name}"
         self.partitions = 12
+        self.ttl_guard_ms = 3_600_000
         self.settings: dict[str, Mapping[str, Any]] = {}
 
     @functools.cached_property
@@ -55,9 +59,8 @@ class Pipeline:
 
     @functools.cached_property
     def applier(self) -> Applier:
-        return Applier(
-            self.directory, self.dr_kafka, self.topic, self.dr, self.source, config=self.settings.get("applier")
-        )
+        config = merged({"ttl_guard": f"{self.ttl_guard_ms}ms"}, self.settings.get("applier") or {})
+        return Applier(self.directory, self.dr_kafka, self.topic, self.dr, self.source, config=config)
 
     def start(self) -> Pipeline:
         """Everything, in the order of the data; the journal makes the topic that the others need."""
@@ -76,9 +79,10 @@ class Pipeline:
         try:
             found = self.applier.status().get("position") or {}
             log = self.journal.status()
-        except requests.RequestException:
+            replid = self.dc.replid()
+        except (requests.RequestException, *NOT_YET):
             return None
-        if log["replid"] != self.dc.replid() or found.get("epoch") != log["epoch"]:
+        if log["replid"] != replid or found.get("epoch") != log["epoch"]:
             return None
         return int(found["lsn"]) if found.get("phase") == "stream" else None
 
@@ -94,6 +98,15 @@ class Pipeline:
 
         wait_until(reached, timeout, lambda: f"DR at LSN {target}, is at {self.position()}")
         return target
+
+    @property
+    def rules(self) -> Rules:
+        """What DR may differ in: its expiries are later by the guard."""
+        return Rules(ttl_guard_ms=self.ttl_guard_ms)
+
+    def wait_equal(self, timeout: float = 60.0) -> None:
+        """Waits until DR has all of DC, then compares every key of both; DC must be at rest."""
+        oracle.wait_equal(self.dc, self.dr, self.position, timeout, self.rules)
 
     def close(self) -> None:
         for part in ("applier", "mirror", "journal", "dr", "dc"):

@@ -1,0 +1,39 @@
+"""The whole pipeline under the mixed workload: DR becomes DC, with the snapshot, with the stream, and after kills."""
+
+from __future__ import annotations
+
+from harness.oracle import compare, key_count
+from harness.pipeline import Pipeline
+from harness.workload import Workload
+
+
+def test_workload_without_the_mirror(short_pipeline: Pipeline) -> None:
+    short_pipeline.start()
+    Workload(short_pipeline.dc, 60_000).run()
+    short_pipeline.wait_equal()
+    assert key_count(short_pipeline.dr) > 2000
+
+
+def test_snapshot_and_stream_through_the_mirror(pipeline: Pipeline) -> None:
+    Workload(pipeline.dc, 20_000).run()
+    pipeline.start()
+    Workload(pipeline.dc, 60_000).run()
+    pipeline.wait_equal()
+    assert key_count(pipeline.dr) > 2000
+    # The comparison itself must see what is not there.
+    with pipeline.dr.client() as client:
+        client.incr("cnt:not-from-dc")
+    assert [one.key for one in compare(pipeline.dc, pipeline.dr, pipeline.rules)] == [b"cnt:not-from-dc"]
+
+
+def test_every_program_is_killed_under_load(pipeline: Pipeline) -> None:
+    pipeline.start()
+    work = Workload(pipeline.dc, None, rate=5_000).start()
+    for _ in range(2):
+        for part in (pipeline.journal, pipeline.mirror, pipeline.applier):
+            work.wait_written(work.written + 3_000)
+            part.kill9()
+            part.start()
+    work.stop()
+    pipeline.wait_equal()
+    assert key_count(pipeline.dr) > 2000
