@@ -482,7 +482,7 @@ void engine_source_ready(struct engine *e, uint32_t partition_cnt, const int64_t
         begin(e);
 }
 
-void engine_source_failed(struct engine *e, const struct err *err)
+void engine_source_failed(struct engine *e, uint32_t partition, const struct err *err)
 {
     if (e->state == ENGINE_STOPPED)
         return;
@@ -490,12 +490,10 @@ void engine_source_failed(struct engine *e, const struct err *err)
         e->cnt.errors_transient++;
         return;
     }
-    if (err->kind == ERR_CORRUPT && e->merge != NULL) {
-        engine_log_damaged(e, err);
-        engine_pump(e);
-    } else {
+    if (err->kind == ERR_CORRUPT && e->merge != NULL)
+        engine_log_damaged(e, partition, err);
+    else
         engine_fail(e, err);
-    }
 }
 
 /* ---- time ---- */
@@ -505,6 +503,9 @@ static void running_tick(struct engine *e, int64_t now)
     int64_t since = now - e->submitted_ms;
     int64_t *offset;
 
+    engine_damage_tick(e, now);
+    if (e->state != ENGINE_RUNNING)
+        return;
     if (session_is_idle(e->session) && e->filling->cmd_cnt == 0 && !e->sweep_due &&
         ((e->moved && since >= POSITION_MS) || (e->position.present && since >= ALIVE_MS)))
         engine_flush_idle(e);

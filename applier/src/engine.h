@@ -103,8 +103,10 @@ void engine_frame(struct engine *e, uint32_t partition, int64_t offset, const vo
                   size_t len, void *owner);
 /* No more records for the moment: the engine goes to work. */
 void engine_frames_end(struct engine *e);
-/* The source can't go on: AGAIN is only shown, all else stops the engine. */
-void engine_source_failed(struct engine *e, const struct err *err);
+#define ENGINE_NO_PARTITION UINT32_MAX
+/* The source can't go on: AGAIN is only shown, all else stops the engine. CORRUPT: in `partition`,
+ * from the next record on; what lies before is still applied. */
+void engine_source_failed(struct engine *e, uint32_t partition, const struct err *err);
 
 void engine_view(const struct engine *e, struct engine_view *out);
 const struct engine_counters *engine_counters(const struct engine *e);

@@ -257,19 +257,6 @@ static int fill(struct engine *e, struct err *err)
     return 0;
 }
 
-/* The merge waits and all that it gave is applied. */
-static void when_idle(struct engine *e)
-{
-    if (e->damage.kind == ERR_NONE) {
-        engine_log_look(e);
-    } else if (e->moved) {
-        engine_flush_idle(e);
-    } else {
-        e->cnt.errors_log++;
-        engine_fail(e, &e->damage);
-    }
-}
-
 void engine_pump(struct engine *e)
 {
     struct err err;
@@ -293,7 +280,7 @@ void engine_pump(struct engine *e)
     if (e->sweep_due)
         engine_snapshot_sweep(e);
     else if (waits > 0)
-        when_idle(e);
+        engine_log_look(e);
 }
 
 void engine_snapshot_end(struct engine *e)

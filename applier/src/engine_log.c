@@ -15,6 +15,7 @@
 #include "common/mem.h"
 
 #define SHARE_MIN ((size_t)256 * 1024)
+#define DAMAGE_MS 1000
 
 static size_t share(const struct engine *e)
 {
@@ -61,7 +62,9 @@ void engine_log_begin(struct engine *e, const struct position *pos)
         p->looking = false;
         p->looked = -1;
         p->hold = -1;
+        p->damaged = false;
     }
+    e->damage.kind = ERR_NONE; /* it will be met again, if it is still there */
     e->paused_cnt = 0;
     e->looking = false;
     e->merge = merge_new(e->part_cnt, &from, on_release, e);
@@ -167,13 +170,28 @@ static void learn_heartbeat(struct engine *e, const struct frame *f)
     e->beat_lsn = h.source_lsn > h.read_lsn ? h.source_lsn : h.read_lsn;
 }
 
-void engine_log_damaged(struct engine *e, const struct err *err)
+void engine_log_damaged(struct engine *e, uint32_t partition, const struct err *err)
 {
+    if (partition < e->part_cnt)
+        e->part[partition].damaged = true;
     if (e->damage.kind != ERR_NONE)
         return;
     e->damage = *err;
-    if (e->merge != NULL)
-        e->conf.ops->stop(e->conf.source);
+    e->damaged_ms = clock_mono_ms();
+}
+
+void engine_damage_tick(struct engine *e, int64_t now_ms)
+{
+    int64_t since = e->damaged_ms > e->submitted_ms ? e->damaged_ms : e->submitted_ms;
+
+    if (e->damage.kind == ERR_NONE || !session_is_idle(e->session) || e->filling->cmd_cnt != 0)
+        return;
+    if (e->moved) {
+        engine_flush_idle(e);
+    } else if (now_ms - since >= DAMAGE_MS) {
+        e->cnt.errors_log++;
+        engine_fail(e, &e->damage);
+    }
 }
 
 void engine_frame(struct engine *e, uint32_t partition, int64_t offset, const void *data,
@@ -184,11 +202,11 @@ void engine_frame(struct engine *e, uint32_t partition, int64_t offset, const vo
     struct err err;
     int kept = 0;
 
-    if (e->merge == NULL || e->damage.kind != ERR_NONE || offset < p->next)
+    if (e->merge == NULL || p->damaged || offset < p->next)
         goto out;
     if (frame_decode(data, len, &f, &err) != 0) {
         (void)err_wrap(&err, "partition %u offset %lld", partition, (long long)offset);
-        engine_log_damaged(e, &err);
+        engine_log_damaged(e, partition, &err);
         goto out;
     }
     e->cnt.frames++;
@@ -198,7 +216,7 @@ void engine_frame(struct engine *e, uint32_t partition, int64_t offset, const vo
             p->looked = offset;
         p->next = offset + 1;
         if (merge_look(e->merge, partition, offset, &f, &err) != 0)
-            engine_log_damaged(e, &err);
+            engine_log_damaged(e, partition, &err);
         goto out;
     }
     if (p->looking) {
@@ -212,7 +230,7 @@ void engine_frame(struct engine *e, uint32_t partition, int64_t offset, const vo
     }
     kept = merge_push(e->merge, partition, offset, &f, owner, &err);
     if (kept < 0) {
-        engine_log_damaged(e, &err);
+        engine_log_damaged(e, partition, &err);
         goto out;
     }
     p->next = offset + 1;

@@ -22,6 +22,7 @@ struct engine_part {
     bool looking;   /* paused, but read on without keeping frames */
     int64_t looked; /* first frame that was not kept; -1: none */
     int64_t hold;   /* frame of an entry that could not be applied; -1: none */
+    bool damaged;   /* nothing more of it can be used */
 };
 
 struct engine {
@@ -82,6 +83,7 @@ struct engine {
     int64_t drain_until_ms;
     struct err end;    /* why; kind ERR_NONE: asked to */
     struct err damage; /* of the log, found ahead of what is applied; ERR_NONE: none */
+    int64_t damaged_ms;
 };
 
 /* engine.c */
@@ -100,8 +102,12 @@ void engine_log_resume(struct engine *e);
 void engine_log_look(struct engine *e);
 /* The merge went on: frames that were only looked at are read again. */
 void engine_log_look_end(struct engine *e);
-/* The log can't be read any further: the engine stops when all before it is applied. */
-void engine_log_damaged(struct engine *e, const struct err *err);
+/*
+ * A partition can't be read any further. What the other ones hold before that place is still
+ * applied; engine_damage_tick() stops the engine when nothing moved for a while.
+ */
+void engine_log_damaged(struct engine *e, uint32_t partition, const struct err *err);
+void engine_damage_tick(struct engine *e, int64_t now_ms);
 int64_t engine_log_offset(const struct engine *e, uint32_t partition);
 
 /* engine_apply.c */

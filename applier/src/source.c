@@ -126,7 +126,7 @@ static void on_found(uv_work_t *work, int status)
         log_warn("topic not found yet, retrying", F_ERR(&s->find_err));
     s->trouble = s->find_err;
     if (s->find_err.kind == ERR_AUTH || s->find_err.kind == ERR_FATAL)
-        engine_source_failed(s->engine, &s->find_err);
+        engine_source_failed(s->engine, ENGINE_NO_PARTITION, &s->find_err);
     else
         (void)uv_timer_start(s->timer, find_again, FIND_RETRY_MS, 0);
 }
@@ -165,7 +165,8 @@ static void take_error(struct source *s, const rd_kafka_message_t *msg)
         err.kind = ERR_AGAIN;
         s->trouble = err;
     }
-    engine_source_failed(s->engine, &err);
+    engine_source_failed(
+        s->engine, msg->partition >= 0 ? (uint32_t)msg->partition : ENGINE_NO_PARTITION, &err);
 }
 
 /* Hands records to the engine; returns whether there may be more. */
@@ -231,7 +232,7 @@ static void say_failed(struct source *s, rd_kafka_resp_err_t code, const char *w
         return;
     (void)kafka_err(&err, code, "%s topic '%s'", what, s->conf.topic);
     err.kind = ERR_FATAL; /* these calls only fail when they are used wrongly */
-    engine_source_failed(s->engine, &err);
+    engine_source_failed(s->engine, ENGINE_NO_PARTITION, &err);
 }
 
 static rd_kafka_topic_partition_list_t *all(const struct source *s, const int64_t *offset)
@@ -285,7 +286,7 @@ static void src_seek(void *src, uint32_t partition, int64_t offset)
         struct err err;
 
         (void)kafka_error(&err, e, "seek");
-        engine_source_failed(s->engine, &err);
+        engine_source_failed(s->engine, ENGINE_NO_PARTITION, &err);
     }
     rd_kafka_topic_partition_list_destroy(list);
 }

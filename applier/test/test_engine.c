@@ -1,0 +1,775 @@
+/* engine - a log in memory is applied to a real redis-server, whatever happens in between. */
+#include "applier/test/engine_rig.h"
+
+static struct target dc; /* where snapshots are made */
+static struct target dr;
+
+static int setup(void **state)
+{
+    (void)state;
+    target_new(&dc);
+    target_new(&dr);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    target_free(&dc);
+    target_free(&dr);
+    return 0;
+}
+
+static void run(struct target *t, const char *line)
+{
+    char out[256];
+    const char *got = target_do(t, out, sizeof(out), line);
+
+    if (strncmp(got, "ERR", 3) == 0 || strncmp(got, "WRONG", 5) == 0)
+        fail_msg("%s: %s", line, got);
+}
+
+static int reset(void **state)
+{
+    (void)state;
+    for (struct target *t = &dc;; t = &dr) {
+        run(t, "CONFIG SET maxmemory 0");
+        run(t, "FLUSHALL");
+        run(t, "FUNCTION FLUSH");
+        if (t == &dr)
+            return 0;
+    }
+}
+
+static const char *lsn_of_target(char *out, size_t size)
+{
+    return target_do(&dr, out, size, "HGET " RIG_KEY " lsn");
+}
+
+static void load_dc(void)
+{
+    run(&dc, "SET a 1");
+    run(&dc, "RPUSH l 1 2 3");
+    run(&dc, "HSET h f v g w");
+    run(&dc, "ZADD z 1 m 2 n");
+    run(&dc, "SADD s x y z");
+    run(&dc, "XADD x 1-1 f v");
+    run(&dc, "SET ttl v PX 3600000");
+    run(&dc, "SELECT 3");
+    run(&dc, "SET three 3");
+    run(&dc, "SELECT 0");
+    freeReplyObject(redisCommand(dc.c, "FUNCTION LOAD %s",
+                                 "#!lua name=mylib\nredis.register_function('f', function() "
+                                 "return 'new' end)"));
+}
+
+static void expect_loaded(void)
+{
+    TARGET_IS(&dr, "1", "GET a");
+    TARGET_IS(&dr, "3", "LLEN l");
+    TARGET_IS(&dr, "w", "HGET h g");
+    TARGET_IS(&dr, "2", "ZCARD z");
+    TARGET_IS(&dr, "3", "SCARD s");
+    TARGET_IS(&dr, "1", "XLEN x");
+    TARGET_IS(&dr, "new", "FCALL f 0");
+    TARGET_IS(&dr, "OK", "SELECT 3");
+    TARGET_IS(&dr, "3", "GET three");
+    TARGET_IS(&dr, "1", "DBSIZE");
+    TARGET_IS(&dr, "OK", "SELECT 0");
+}
+
+static void test_snapshot_then_stream(void **state)
+{
+    static const char *const txn[] = {"MULTI", "INCR n", "SELECT 5", "INCR n", "EXEC", NULL};
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+    char out[64];
+
+    (void)state;
+    load_dc();
+    log_snapshot(&log, &dc, 1000);
+    log_cmd(&log, "SELECT 0");
+    log_cmd(&log, "INCR n");
+    log_cmd(&log, "PING");
+    log_txn(&log, txn);
+    log.db = 5; /* as the transaction left it */
+    log_cmd(&log, "INCR n");
+    log_cmd(&log, "SELECT 0");
+    log_cmd(&log, "PUBLISH __sentinel__:hello x");
+    log_cmd(&log, "INCR n");
+    log_beat(&log);
+    rig_open(&r, &log, &conf);
+    rig_follow(&r);
+    expect_loaded();
+    TARGET_IS(&dr, "3", "GET n");
+    TARGET_IS(&dr, "OK", "SELECT 5");
+    TARGET_IS(&dr, "2", "GET n");
+    TARGET_IS(&dr, "OK", "SELECT 0");
+    /* The expiry is an hour of the source and an hour of guard away. */
+    assert_true(atoll(target_do(&dr, out, sizeof(out), "PTTL ttl")) > 7000000);
+    TARGET_IS(&dr, "stream", "HGET " RIG_KEY " phase");
+    rig_close(&r);
+    log_free(&log);
+}
+
+/* A lone PING moves the position soon, but not with a transaction of its own each. */
+static void test_link_entries_move_the_position(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+    uint64_t batches;
+
+    (void)state;
+    log_snapshot(&log, &dc, 1000);
+    rig_open(&r, &log, &conf);
+    rig_follow(&r);
+    batches = engine_counters(r.engine)->batches;
+    for (int i = 0; i < 50; i++)
+        log_cmd(&log, "PING");
+    rig_follow(&r);
+    assert_true(engine_counters(r.engine)->batches <= batches + 2);
+    rig_close(&r);
+    log_free(&log);
+}
+
+static void test_target_with_keys_is_refused(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+
+    (void)state;
+    run(&dr, "SET mine 1");
+    run(&dr, "SELECT 2");
+    run(&dr, "MSET p 1 q 2");
+    run(&dr, "SELECT 0");
+    log_snapshot(&log, &dc, 1000);
+    rig_open(&r, &log, &conf);
+    rig_until_stopped(&r);
+    assert_int_equal(r.err.kind, ERR_INPUT);
+    assert_non_null(strstr(r.err.msg, "3 keys (1 in db 0, 2 in db 2)"));
+    TARGET_IS(&dr, "1", "GET mine");
+    rig_close(&r);
+    log_free(&log);
+}
+
+static void test_sweep(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+    char line[64];
+
+    (void)state;
+    load_dc();
+    run(&dr, "SET a old");
+    run(&dr, "SET redis-wal:other ours");
+    for (int i = 0; i < 3000; i++) {
+        snprintf(line, sizeof(line), "SET stale:%d x", i);
+        run(&dr, line);
+    }
+    run(&dr, "SELECT 7");
+    run(&dr, "SET a stale");
+    run(&dr, "SELECT 0");
+    freeReplyObject(redisCommand(dr.c, "FUNCTION LOAD %s",
+                                 "#!lua name=old\nredis.register_function('g', function() "
+                                 "return 'old' end)"));
+    conf.overwrite = true;
+    log_snapshot(&log, &dc, 1000);
+    log_cmd(&log, "SET after 1");
+    rig_open(&r, &log, &conf);
+    rig_follow(&r);
+    expect_loaded();
+    TARGET_IS(&dr, "ours", "GET redis-wal:other");
+    TARGET_IS(&dr, "10", "DBSIZE"); /* 7 of the snapshot, `after`, ours, the position */
+    TARGET_IS(&dr, "OK", "SELECT 7");
+    TARGET_IS(&dr, "0", "DBSIZE");
+    TARGET_IS(&dr, "OK", "SELECT 0");
+    TARGET_IS(&dr, "ERR Function not found", "FCALL g 0");
+    assert_int_equal(engine_counters(r.engine)->keys_swept, 3001);
+    rig_close(&r);
+    log_free(&log);
+}
+
+/* A second snapshot replaces the data without emptying it, and the stream goes on behind. */
+static void test_resync(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+
+    (void)state;
+    load_dc();
+    log_snapshot(&log, &dc, 1000);
+    log_cmd(&log, "SET ghost 1");
+    run(&dc, "SET a 2");
+    run(&dc, "DEL l");
+    log_snapshot(&log, &dc, 5000);
+    log_cmd(&log, "INCR a");
+    rig_open(&r, &log, &conf);
+    rig_follow(&r);
+    TARGET_IS(&dr, "3", "GET a");
+    TARGET_IS(&dr, "0", "EXISTS l ghost");
+    TARGET_IS(&dr, "w", "HGET h g");
+    rig_close(&r);
+    log_free(&log);
+}
+
+/* An incomplete snapshot is void; the one behind it counts, and what only the first one had goes. */
+static void test_snapshot_cut_short(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+
+    (void)state;
+    load_dc();
+    run(&dc, "SET early 1");
+    log_start(&log, START_SNAPSHOT, 1000);
+    log_rdb(&log, &dc, 12);
+    log_entry_in(&log, 1, ENTRY_RDB_META, ENTRY_CONTINUED, "half", 4);
+    run(&dc, "DEL early");
+    log_snapshot(&log, &dc, 2000);
+    rig_open(&r, &log, &conf);
+    rig_follow(&r);
+    expect_loaded();
+    TARGET_IS(&dr, "0", "EXISTS early");
+    rig_close(&r);
+    log_free(&log);
+}
+
+/* The process is lost at any moment; the target too. Every INCR counts once. */
+static void test_exactly_once_through_crashes(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+    char line[64];
+    unsigned crashes = 0;
+
+    (void)state;
+    load_dc();
+    log_snapshot(&log, &dc, 1000);
+    for (int i = 0; i < 2000; i++) {
+        snprintf(line, sizeof(line), "INCR n%d", i % 7);
+        log_cmd(&log, i % 50 == 0 ? "RPUSH list x" : line);
+    }
+    srand(7);
+    conf.batch_commands = 20;
+    rig_open(&r, &log, &conf);
+    while (!rig_is_at(&r, log.lsn)) {
+        for (int steps = rand() % 60; steps >= 0 && !rig_is_at(&r, log.lsn); steps--)
+            rig_step(&r, 1 + (size_t)rand() % 30);
+        assert_false(r.stopped);
+        if (rig_is_at(&r, log.lsn))
+            break;
+        if (crashes % 5 == 4) {
+            target_kill(&dr);
+            rig_step(&r, 10);
+            target_start(&dr);
+        } else {
+            rig_close(&r);
+            conf = rig_conf(&r, &dr);
+            conf.batch_commands = 20;
+            rig_open(&r, &log, &conf);
+        }
+        crashes++;
+    }
+    assert_true(crashes > 5);
+    expect_loaded();
+    TARGET_IS(&dr, "40", "LLEN list");
+    for (int i = 0; i < 7; i++) {
+        int expected = 0;
+        char want[16];
+
+        for (int k = 0; k < 2000; k++)
+            expected += k % 50 != 0 && k % 7 == i;
+        snprintf(want, sizeof(want), "%d", expected);
+        snprintf(line, sizeof(line), "GET n%d", i);
+        TARGET_IS(&dr, want, line);
+    }
+    rig_close(&r);
+    log_free(&log);
+}
+
+static void test_flushall_and_swapdb_keep_the_position(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+
+    (void)state;
+    load_dc();
+    log_snapshot(&log, &dc, 1000);
+    log_cmd(&log, "FLUSHALL");
+    log_cmd(&log, "SET zero 0");
+    log_cmd(&log, "SWAPDB 0 4");
+    log_cmd(&log, "SET new 0");
+    rig_open(&r, &log, &conf);
+    rig_follow(&r);
+    TARGET_IS(&dr, "2", "DBSIZE");
+    TARGET_IS(&dr, "0", "GET new");
+    TARGET_IS(&dr, "OK", "SELECT 4");
+    TARGET_IS(&dr, "1", "DBSIZE"); /* no copy of the position */
+    TARGET_IS(&dr, "0", "GET zero");
+    TARGET_IS(&dr, "OK", "SELECT 0");
+    rig_close(&r);
+    log_free(&log);
+}
+
+static void test_divergence_is_not_stepped_over(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+    char first[512];
+
+    (void)state;
+    log_snapshot(&log, &dc, 1000);
+    log_cmd(&log, "SET k v");
+    rig_open(&r, &log, &conf);
+    rig_follow(&r);
+    run(&dr, "DEL k");
+    run(&dr, "LPUSH k secretvalue");
+    log_cmd(&log, "APPEND k w");
+    log_cmd(&log, "SET after 1");
+    rig_until_stopped(&r);
+    assert_int_equal(r.err.kind, ERR_CORRUPT);
+    assert_non_null(strstr(r.err.msg, "APPEND was refused: WRONGTYPE"));
+    assert_non_null(strstr(r.err.msg, "but this command"));
+    assert_null(strstr(r.err.msg, "secretvalue"));
+    snprintf(first, sizeof(first), "%s", r.err.msg);
+    rig_close(&r);
+    conf = rig_conf(&r, &dr);
+    log_cmd(&log, "SET later 1");
+    rig_open(&r, &log, &conf);
+    rig_until_stopped(&r);
+    assert_int_equal(r.err.kind, ERR_CORRUPT);
+    assert_string_equal(r.err.msg, first);
+    TARGET_IS(&dr, "0", "EXISTS later");
+    rig_close(&r);
+    run(&dr, "HDEL " RIG_KEY " halted");
+    conf = rig_conf(&r, &dr);
+    rig_open(&r, &log, &conf);
+    rig_follow(&r);
+    TARGET_IS(&dr, "1", "GET later");
+    rig_close(&r);
+    log_free(&log);
+}
+
+static void test_write_to_the_reserved_key(void **state)
+{
+    static const char *const writes[] = {"HSET " RIG_KEY " lsn 5", "DEL x " RIG_KEY};
+
+    for (size_t i = 0; i < 2; i++) {
+        struct rig_log log = {0};
+        struct rig r = {0};
+        struct engine_conf conf = rig_conf(&r, &dr);
+        char out[64], want[32];
+
+        reset(state);
+        log_snapshot(&log, &dc, 1000);
+        log_cmd(&log, "SET before 1");
+        snprintf(want, sizeof(want), "%llu", (unsigned long long)log.lsn);
+        log_cmd(&log, writes[i]);
+        log_cmd(&log, "SET after 1");
+        rig_open(&r, &log, &conf);
+        rig_until_stopped(&r);
+        assert_int_equal(r.err.kind, ERR_CORRUPT);
+        TARGET_IS(&dr, "1", "GET before");
+        TARGET_IS(&dr, "0", "EXISTS after");
+        assert_string_equal(lsn_of_target(out, sizeof(out)), want);
+        rig_close(&r);
+        log_free(&log);
+    }
+}
+
+static void stop_at_damage(struct rig_log *log, uint64_t lsn, const char *text)
+{
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+    char out[64], want[32];
+
+    rig_open(&r, log, &conf);
+    rig_until_stopped(&r);
+    assert_int_equal(r.err.kind, ERR_CORRUPT);
+    if (strstr(r.err.msg, text) == NULL)
+        fail_msg("'%s' is not in '%s'", text, r.err.msg);
+    TARGET_IS(&dr, "1", "GET before");
+    TARGET_IS(&dr, "0", "EXISTS after");
+    snprintf(want, sizeof(want), "%llu", (unsigned long long)lsn);
+    assert_string_equal(lsn_of_target(out, sizeof(out)), want);
+    rig_close(&r);
+}
+
+/* All before the damage is applied, nothing behind it, and a restart says the same. */
+static void test_bad_frame(void **state)
+{
+    struct rig_log log = {0};
+    struct rig_record *rec;
+    uint64_t lsn;
+
+    (void)state;
+    log_snapshot(&log, &dc, 1000);
+    log_cmd(&log, "SET before 1");
+    lsn = log.lsn;
+    log.next_part = 1;
+    log_cmd(&log, "SET k v");
+    rec = &log.rec[1][log.cnt[1] - 1];
+    rec->data[rec->len - 10] ^= 1;
+    log_cmd(&log, "SET after 1");
+    stop_at_damage(&log, lsn, "partition 1 offset");
+    stop_at_damage(&log, lsn, "partition 1 offset");
+    log_free(&log);
+}
+
+static void test_lost_frame(void **state)
+{
+    struct rig_log log = {0};
+    uint64_t lsn;
+
+    (void)state;
+    log_snapshot(&log, &dc, 1000);
+    log_cmd(&log, "SET before 1");
+    lsn = log.lsn;
+    log.next_part = 1;
+    log_cmd(&log, "SET k v");
+    free(log.rec[1][--log.cnt[1]].data);
+    log_cmd(&log, "SET after 1");
+    log_beat(&log);
+    stop_at_damage(&log, lsn, "lost");
+    log_beat(&log); /* the position is behind the first ones; a journal sends one a second */
+    stop_at_damage(&log, lsn, "lost");
+    log_free(&log);
+}
+
+static void test_no_memory_on_the_target(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+    int64_t until;
+
+    (void)state;
+    log_snapshot(&log, &dc, 1000);
+    rig_open(&r, &log, &conf);
+    rig_follow(&r);
+    run(&dr, "CONFIG SET maxmemory 1");
+    for (int i = 0; i < 10; i++)
+        log_cmd(&log, "INCR n");
+    until = clock_mono_ms() + 1000;
+    while (clock_mono_ms() < until)
+        rig_step(&r, 64);
+    assert_false(r.stopped);
+    assert_true(engine_counters(r.engine)->errors_transient > 0);
+    TARGET_IS(&dr, "nil", "GET n");
+    run(&dr, "CONFIG SET maxmemory 0");
+    rig_follow(&r);
+    TARGET_IS(&dr, "10", "GET n");
+    rig_close(&r);
+    log_free(&log);
+}
+
+/* Two appliers on one target: one works, the other waits, and takes over when the first is gone. */
+static void test_standby(void **state)
+{
+    struct rig_log log = {0};
+    struct rig a = {0}, b = {0};
+    struct engine_conf ca = rig_conf(&a, &dr), cb = rig_conf(&b, &dr);
+    struct engine_view v;
+    int64_t until;
+    char line[32];
+
+    (void)state;
+    log_snapshot(&log, &dc, 1000);
+    rig_open(&a, &log, &ca);
+    rig_open(&b, &log, &cb);
+    for (int i = 0; i < 300; i++) {
+        log_cmd(&log, "INCR n");
+        rig_step(&a, 2);
+        rig_step(&b, 2);
+    }
+    assert_false(a.stopped || b.stopped);
+    assert_true(engine_counters(a.engine)->fenced + engine_counters(b.engine)->fenced > 0);
+    engine_view(a.engine, &v);
+    if (v.state == ENGINE_STANDBY || v.state == ENGINE_CONNECTING) {
+        rig_close(&a);
+        rig_follow(&b);
+    } else {
+        rig_follow(&a);
+        rig_close(&a);
+    }
+    log_cmd(&log, "INCR n");
+    until = clock_mono_ms() + 10000;
+    while (!rig_is_at(&b, log.lsn) && clock_mono_ms() < until)
+        rig_step(&b, 64);
+    assert_true(rig_is_at(&b, log.lsn));
+    snprintf(line, sizeof(line), "%d", 301);
+    TARGET_IS(&dr, line, "GET n");
+    rig_close(&b);
+    log_free(&log);
+}
+
+/* A partition that runs ahead is paused; memory stays bounded; nothing is lost by it. */
+static void test_bounded_memory(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+    static char value[20000];
+    struct buf b;
+    size_t most = 0;
+    int64_t until;
+
+    (void)state;
+    memset(value, 'x', sizeof(value) - 1);
+    log_snapshot(&log, &dc, 1000);
+    for (int i = 0; i < 300; i++) {
+        buf_init(&b);
+        wire_command(&b, "APPEND", "big", value, NULL);
+        /* Partition 2 has the first entries, partition 1 all the rest. */
+        log_entry_in(&log, i < 2 ? 2 : 1, ENTRY_COMMAND, 0, buf_data(&b), b.len);
+        buf_release(&b);
+    }
+    conf.memory_bytes = 1024; /* so each partition has the least, 256 KiB */
+    rig_open(&r, &log, &conf);
+    r.limit[2] = (int64_t)log.cnt[2] - 2; /* what comes first is late */
+    for (int i = 0; i < 200; i++) {
+        int64_t offset;
+        size_t bytes;
+        bool paused;
+
+        rig_step(&r, 20);
+        engine_partition(r.engine, 1, &offset, &bytes, &paused);
+        if (bytes > most)
+            most = bytes;
+        if (r.pauses > 0)
+            break;
+    }
+    assert_true(r.pauses > 0);
+    assert_true(most <= 256 * 1024 + 2 * sizeof(value));
+    until = clock_mono_ms() + 10000;
+    while (engine_counters(r.engine)->lookaheads == 0 && clock_mono_ms() < until)
+        rig_step(&r, 20);
+    assert_true(engine_counters(r.engine)->lookaheads > 0);
+    r.limit[2] = -1;
+    rig_follow(&r);
+    TARGET_IS(&dr, "5999700", "STRLEN big");
+    assert_true(r.seeks > 0);
+    rig_close(&r);
+    log_free(&log);
+}
+
+/*
+ * What the merge waits for stands behind frames that have no room: a lost journal left a backlog of
+ * its epoch in a partition, and the START that ends that epoch is beyond the limit. Then the log is
+ * read ahead, and read again.
+ */
+static void test_reads_ahead_without_memory(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+    static char value[20000];
+    uint64_t end;
+    struct buf b;
+
+    (void)state;
+    memset(value, 'x', sizeof(value) - 1);
+    log_snapshot(&log, &dc, 1000);
+    log_cmd(&log, "SET before 1");
+    end = log.lsn;
+    buf_init(&b);
+    wire_command(&b, "APPEND", "ghost", value, NULL);
+    log.lsn += b.len; /* this one never arrived, those behind it did, in partition 0 too */
+    for (int i = 0; i < 100; i++)
+        log_entry_in(&log, (uint32_t)i % RIG_PARTS, ENTRY_COMMAND, 0, buf_data(&b), b.len);
+    buf_release(&b);
+    log.lsn = end;
+    log_start(&log, START_STREAM, end);
+    log_cmd(&log, "INCR after");
+    conf.memory_bytes = 1024;
+    rig_open(&r, &log, &conf);
+    rig_follow(&r);
+    TARGET_IS(&dr, "1", "GET after");
+    TARGET_IS(&dr, "0", "EXISTS ghost");
+    assert_true(engine_counters(r.engine)->lookaheads > 0);
+    rig_close(&r);
+    log_free(&log);
+}
+
+static void test_fragments(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+    static char value[300000];
+    struct buf b;
+
+    (void)state;
+    memset(value, 'x', sizeof(value) - 1);
+    log_snapshot(&log, &dc, 1000);
+    log_cmd(&log, "SET before 1");
+    buf_init(&b);
+    wire_command(&b, "SET", "big", value, NULL);
+    log_entry_in(&log, 1, ENTRY_COMMAND, ENTRY_CONTINUED, buf_data(&b), 1000);
+    log_entry_in(&log, 1, ENTRY_COMMAND, ENTRY_CONTINUES | ENTRY_CONTINUED, buf_data(&b) + 1000,
+                 100000);
+    log_entry_in(&log, 1, ENTRY_COMMAND, ENTRY_CONTINUES, buf_data(&b) + 101000,
+                 b.len - 101000);
+    log_entry_in(&log, 2, ENTRY_COMMAND, ENTRY_CONTINUED, buf_data(&b), 1000);
+    /* The takeover begins where the last whole entry ended. */
+    log.lsn -= 1000;
+    log_start(&log, START_STREAM, log.lsn);
+    log_cmd(&log, "SET after 1");
+    rig_open(&r, &log, &conf);
+    rig_follow(&r);
+    TARGET_IS(&dr, "299999", "STRLEN big");
+    TARGET_IS(&dr, "1", "GET after");
+    rig_close(&r);
+    conf = rig_conf(&r, &dr);
+    conf.max_entry_bytes = 200000;
+    log_entry_in(&log, 1, ENTRY_COMMAND, ENTRY_CONTINUED, buf_data(&b), 200001);
+    rig_open(&r, &log, &conf);
+    rig_until_stopped(&r);
+    assert_int_equal(r.err.kind, ERR_INPUT);
+    assert_non_null(strstr(r.err.msg, "max_entry"));
+    rig_close(&r);
+    buf_release(&b);
+    log_free(&log);
+}
+
+static void test_another_guard_is_refused(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+
+    (void)state;
+    log_snapshot(&log, &dc, 1000);
+    rig_open(&r, &log, &conf);
+    rig_follow(&r);
+    rig_close(&r);
+    conf = rig_conf(&r, &dr);
+    conf.guard_ms = RIG_GUARD * 2;
+    rig_open(&r, &log, &conf);
+    rig_until_stopped(&r);
+    assert_int_equal(r.err.kind, ERR_INPUT);
+    assert_non_null(strstr(r.err.msg, "ttl_guard"));
+    rig_close(&r);
+    log_free(&log);
+}
+
+static void test_standstill_beyond_the_guard(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+    char line[128];
+
+    (void)state;
+    log_snapshot(&log, &dc, 1000);
+    rig_open(&r, &log, &conf);
+    rig_follow(&r);
+    rig_close(&r);
+    snprintf(line, sizeof(line), "HSET " RIG_KEY " time %lld",
+             (long long)(clock_wall_ms() - RIG_GUARD - 60000));
+    run(&dr, line);
+    conf = rig_conf(&r, &dr);
+    rig_open(&r, &log, &conf);
+    rig_until_stopped(&r);
+    assert_int_equal(r.err.kind, ERR_CORRUPT);
+    assert_non_null(strstr(r.err.msg, "a new snapshot is needed"));
+    rig_close(&r);
+    log_free(&log);
+}
+
+/* A snapshot from before the guard is not begun with; a younger one behind it is. */
+static void test_old_snapshot_is_not_used(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+
+    (void)state;
+    run(&dc, "SET old 1");
+    log.age_ms = RIG_GUARD + 60000;
+    log_snapshot(&log, &dc, 1000);
+    log_cmd(&log, "SET old 2");
+    log.age_ms = 0;
+    run(&dc, "DEL old");
+    rig_open(&r, &log, &conf);
+    for (int i = 0; i < 100; i++) {
+        rig_step(&r, 64);
+        uv_run(&r.loop, UV_RUN_NOWAIT);
+    }
+    assert_false(r.stopped);
+    assert_non_null(engine_not_ready(r.engine));
+    log_snapshot(&log, &dc, 5000);
+    log_cmd(&log, "SET new 1");
+    rig_follow(&r);
+    TARGET_IS(&dr, "0", "EXISTS old");
+    TARGET_IS(&dr, "1", "GET new");
+    assert_null(engine_not_ready(r.engine));
+    rig_close(&r);
+    log_free(&log);
+}
+
+static void test_drain(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+    char out[64];
+    uint64_t lsn;
+
+    (void)state;
+    log_snapshot(&log, &dc, 1000);
+    for (int i = 0; i < 3000; i++)
+        log_cmd(&log, "INCR n");
+    rig_open(&r, &log, &conf);
+    while (strcmp(target_do(&dr, out, sizeof(out), "GET n"), "nil") == 0)
+        rig_step(&r, 100);
+    engine_drain(r.engine);
+    rig_until_stopped(&r);
+    assert_int_equal(r.err.kind, ERR_NONE);
+    lsn = strtoull(lsn_of_target(out, sizeof(out)), NULL, 10);
+    /* Every INCR has the same size, so the position tells how many there must be. */
+    assert_int_equal((lsn - 1000) / ((log.lsn - 1000) / 3000),
+                     atoi(target_do(&dr, out, sizeof(out), "GET n")));
+    rig_close(&r);
+    log_free(&log);
+}
+
+#define TEST(f) cmocka_unit_test_setup(f, reset)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_snapshot_then_stream),
+        TEST(test_link_entries_move_the_position),
+        TEST(test_target_with_keys_is_refused),
+        TEST(test_sweep),
+        TEST(test_resync),
+        TEST(test_snapshot_cut_short),
+        TEST(test_exactly_once_through_crashes),
+        TEST(test_flushall_and_swapdb_keep_the_position),
+        TEST(test_divergence_is_not_stepped_over),
+        TEST(test_write_to_the_reserved_key),
+        TEST(test_bad_frame),
+        TEST(test_lost_frame),
+        TEST(test_no_memory_on_the_target),
+        TEST(test_standby),
+        TEST(test_bounded_memory),
+        TEST(test_reads_ahead_without_memory),
+        TEST(test_fragments),
+        TEST(test_another_guard_is_refused),
+        TEST(test_standstill_beyond_the_guard),
+        TEST(test_old_snapshot_is_not_used),
+        TEST(test_drain),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
