@@ -70,6 +70,17 @@ def test_process_that_ignores_sigterm_is_an_error(workdir: Path) -> None:
     assert not process.alive
 
 
+def test_an_end_that_nobody_saw_is_an_error_and_one_that_was_awaited_is_none(workdir: Path) -> None:
+    process = Process("short", ["sh", "-c", "exit 3"], workdir)
+    process.start()
+    assert process.wait() == 3
+    assert process.stop() == 3
+    process.start()
+    wait_until(lambda: not process.alive, 10)
+    with pytest.raises(AssertionError, match="ended with code 3"):
+        process.stop()
+
+
 def test_children_die_with_the_tests(workdir: Path) -> None:
     code = (
         "import sys, pathlib; sys.path.insert(0, sys.argv[1])\n"
