@@ -142,9 +142,8 @@ restarted() { [ "$(start_time "$1")" != "$2" ]; }
 # Kills a program as a crash would, from outside its container, so that it is the restart policy that brings it
 # back; Docker takes its own 'kill' for the wish of a user. Where the engine forbids that, its 'kill' has to do.
 kill_program() {
-    local name=$1 begin pid started
+    local name=$1 killed pid started
     started=$(start_time "$name")
-    begin=$(date +%s%N)
     pid=$(docker inspect -f '{{.State.Pid}}' "${id[$name]}")
     if docker run --rm --pid host --network none --user 0 --entrypoint sh "$REDIS_IMAGE" -c "kill -KILL $pid" 2>/dev/null; then
         how[$name]='restart policy'
@@ -155,7 +154,8 @@ kill_program() {
     fi
     wait_until "$WAIT_S" restarted "$name" "$started" || fail "$name did not come back after SIGKILL"
     wait_until "$WAIT_S" at_work "$name" || fail "$name is not at work again after SIGKILL"
-    back_ds[$name]=$((($(date +%s%N) - begin) / 100000000))
+    killed=$(docker inspect -f '{{.State.FinishedAt}}' "${id[$name]}")
+    back_ds[$name]=$((($(date +%s%N) - $(date -d "$killed" +%s%N)) / 100000000))
 }
 
 # ---- the workload ----
@@ -198,11 +198,12 @@ exec
 eval "redis.call('incr', KEYS[1]) return redis.call('hset', KEYS[2], ARGV[1], ARGV[2])" 2 lua:$k lua:hash $r:$i v
 select 1
 set one:$r:$i v
+set kept:$r:$i v ex 7200
 incr counter
 move one:$r:$i 2
 select 2
 rename one:$r:$i two:$i
-set counter $r:$i
+set last $r:$i
 select 0
 set temp:$i v
 copy temp:$i copy:$i replace
@@ -210,7 +211,9 @@ unlink temp:$i
 C
     done
     printf '%s\n' "xreadgroup group g c$((r % 3)) count 20 streams stream:1 stream:2 > >" \
-        "xautoclaim stream:1 g c9 0 0 count 3" "select 2" "flushdb" "incr round"
+        "xautoclaim stream:1 g c9 0 0 count 3" "select 2" "incr round"
+    ((r != 3)) || echo flushdb
+    ((r != 5)) || echo "swapdb 1 2"
     [ -z "$field_expiry" ] || printf '%s\n' "select 0" "hset fields a$r 1 b$r 2" "hexpire fields 7200 fields 1 a$r"
 }
 
