@@ -18,6 +18,13 @@ struct queued {
     void *owner;
 };
 
+/* What frames of a partition prove: everything of d.epoch before d, and all of the epochs before
+ * max_epoch, was seen in it. */
+struct proof {
+    uint64_t max_epoch;
+    struct wal_pos d;
+};
+
 struct part {
     struct queued *q; /* ring of cap slots; the first is q[head] */
     size_t head, cnt, cap;
@@ -27,10 +34,9 @@ struct part {
     struct entry_cursor cursor;
     struct entry entry;
     int64_t next_offset; /* behind the last frame pushed, -1: none */
-    /* What this partition proves: everything of d.epoch before d, and all of the epochs before
-     * max_epoch, was seen in it. */
-    uint64_t max_epoch;
-    struct wal_pos d;
+    struct proof pushed;
+    /* By merge_look(): only good while a kept frame stands before what was looked at. */
+    struct proof ahead;
 };
 
 /* A START that was read but whose turn has not come. */
@@ -160,6 +166,9 @@ static int take_start(struct merge *m, int64_t offset, const struct frame *f, st
         return 0; /* delivered twice, or read again */
     if (!m->chained && (s.kind != START_SNAPSHOT || s.epoch < m->from.at.epoch))
         return 0; /* nothing to begin with */
+    /* A second copy of a START that stood before the begin: what stands between was not kept. */
+    if (!m->chained && s.epoch <= m->part[0].pushed.max_epoch)
+        return 0;
     if (s.partition_cnt != m->part_cnt)
         return err_set(err, ERR_CORRUPT, 0,
                        "the START of epoch %" PRIu64 " says %" PRIu32
@@ -185,12 +194,18 @@ static int take_start(struct merge *m, int64_t offset, const struct frame *f, st
     return 0;
 }
 
+static void proof_add(struct proof *proof, uint64_t epoch, const struct wal_pos *d)
+{
+    if (epoch > proof->max_epoch)
+        proof->max_epoch = epoch;
+    if (wal_pos_cmp(d, &proof->d) > 0)
+        proof->d = *d;
+}
+
 /* Learns what a frame says about the log, whether or not its entries are kept. */
 static int learn(struct merge *m, uint32_t partition, int64_t offset, const struct frame *f,
-                 struct err *err)
+                 struct proof *proof, struct err *err)
 {
-    struct part *p = &m->part[partition];
-
     if (m->from.source_id != 0 && f->source_id != m->from.source_id)
         return err_set(err, ERR_CORRUPT, 0,
                        "the frame is of another source (id %016" PRIx64 ")", f->source_id);
@@ -206,10 +221,7 @@ static int learn(struct merge *m, uint32_t partition, int64_t offset, const stru
             ", whose START was not in partition 0; the last one is of epoch %" PRIu64,
             f->epoch, m->last_start);
     }
-    if (f->epoch > p->max_epoch)
-        p->max_epoch = f->epoch;
-    if (wal_pos_cmp(&f->d, &p->d) > 0)
-        p->d = f->d;
+    proof_add(proof, f->epoch, &f->d);
     return 0;
 }
 
@@ -238,7 +250,7 @@ int merge_push(struct merge *m, uint32_t partition, int64_t offset, const struct
 
     assert(partition < m->part_cnt);
     p = &m->part[partition];
-    if (learn(m, partition, offset, f, err) != 0)
+    if (learn(m, partition, offset, f, &p->pushed, err) != 0)
         return named(err, partition, offset);
     p->next_offset = offset + 1;
     if (!is_needed(m, partition, f))
@@ -254,7 +266,7 @@ int merge_look(struct merge *m, uint32_t partition, int64_t offset, const struct
                struct err *err)
 {
     assert(partition < m->part_cnt && m->part[partition].cnt != 0);
-    if (learn(m, partition, offset, f, err) != 0)
+    if (learn(m, partition, offset, f, &m->part[partition].ahead, err) != 0)
         return named(err, partition, offset);
     return 0;
 }
@@ -293,7 +305,15 @@ static int start_is_due(const struct merge *m, struct err *err)
     if (m->start_cnt == 0)
         return 0;
     s = &m->start[0].start;
-    if (m->pos.epoch == 0 || !s->has_prev_end)
+    if (m->pos.epoch == 0)
+        return 1;
+    if (!s->has_prev_end && m->whole.phase == PHASE_STREAM)
+        return err_set(err, ERR_CORRUPT, 0,
+                       "the START of epoch %" PRIu64 " says that epoch %" PRIu64
+                       " ended in an incomplete snapshot, but LSN %" PRIu64
+                       " of it was already read",
+                       s->epoch, s->prev_epoch, m->whole.lsn);
+    if (!s->has_prev_end)
         return 1;
     end = (struct wal_pos){.epoch = m->pos.epoch, .phase = PHASE_STREAM, .lsn = s->prev_end};
     order = wal_pos_cmp(&m->whole, &end);
@@ -428,13 +448,18 @@ static int check_loss(const struct merge *m, struct err *err)
 
     for (uint32_t i = 0; i < m->part_cnt; i++) {
         const struct part *p = &m->part[i];
+        struct proof proof = p->pushed;
 
-        if (p->max_epoch > m->pos.epoch)
+        /* The first kept frame is beyond the position, and so is all that was looked at behind
+         * it. With no frame kept, what is missing may be among the frames looked at. */
+        if (p->cnt != 0)
+            proof_add(&proof, p->ahead.max_epoch, &p->ahead.d);
+        if (proof.max_epoch > m->pos.epoch)
             continue;
-        if (p->d.epoch != m->pos.epoch)
+        if (proof.d.epoch != m->pos.epoch)
             return 0; /* it has not shown anything of this epoch */
-        if (wal_pos_cmp(&p->d, &floor) < 0)
-            floor = p->d;
+        if (wal_pos_cmp(&proof.d, &floor) < 0)
+            floor = proof.d;
     }
     if (floor.epoch == UINT64_MAX) {
         /* Partition 0 shows a later epoch only by its START. */

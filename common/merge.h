@@ -59,7 +59,7 @@ int merge_push(struct merge *m, uint32_t partition, int64_t offset, const struct
 /* As merge_push, but keeps no entries: learns STARTs and D only. For a reader that has no memory
  * left and looks ahead; it must later push the same frames again. Only for partitions of which
  * frames are kept (merge_bytes() > 0): what is missing can't stand behind those, so a proof of
- * loss stays sound. */
+ * loss stays sound. What was learned is not used while the partition has no kept frame. */
 int merge_look(struct merge *m, uint32_t partition, int64_t offset, const struct frame *f,
                struct err *err);
 
