@@ -1,0 +1,1 @@
+"""What the benchmark and the demonstration share: load, probes, and what processes cost."""
