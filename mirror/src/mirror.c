@@ -152,18 +152,26 @@ static void on_broken(void *arg, const char *why)
     (void)rd_kafka_purge(m->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
 }
 
+/* Gives up what is in flight. Called again until nothing is: a request that waits for its retry
+ * escapes a purge. */
+static void purge_all(struct mirror *m)
+{
+    if (!m->purged)
+        log_warn("target did not acknowledge in time, records will be sent again",
+                 F_U64("records", m->env.inflight_cnt));
+    m->purged = true;
+    (void)rd_kafka_purge(m->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+                                          RD_KAFKA_PURGE_F_NON_BLOCKING);
+}
+
 static void replace_producer(struct mirror *m, int64_t now)
 {
     struct err err;
 
     if (m->env.inflight_cnt > 0) {
         /* What is under way is waited for: it would be doubled. */
-        if (!m->purged && now >= m->replace_ms + PURGE_MS) {
-            m->purged = true;
-            (void)rd_kafka_purge(m->producer, RD_KAFKA_PURGE_F_QUEUE |
-                                                  RD_KAFKA_PURGE_F_INFLIGHT |
-                                                  RD_KAFKA_PURGE_F_NON_BLOCKING);
-        }
+        if (now >= m->replace_ms + PURGE_MS)
+            purge_all(m);
         return;
     }
     if (now < m->replace_ms || m->stop_step != STOP_NOT)
@@ -321,14 +329,8 @@ static void finish_stop(struct mirror *m)
 static void stop_tick(struct mirror *m, int64_t now)
 {
     if (m->stop_step == STOP_DRAIN) {
-        if (m->env.inflight_cnt > 0 && now >= m->stop_until_ms && !m->purged) {
-            m->purged = true;
-            log_warn("target did not acknowledge in time, they will be sent again",
-                     F_U64("records", m->env.inflight_cnt));
-            (void)rd_kafka_purge(m->producer, RD_KAFKA_PURGE_F_QUEUE |
-                                                  RD_KAFKA_PURGE_F_INFLIGHT |
-                                                  RD_KAFKA_PURGE_F_NON_BLOCKING);
-        }
+        if (m->env.inflight_cnt > 0 && now >= m->stop_until_ms)
+            purge_all(m);
         if (m->env.inflight_cnt > 0 || (m->store_runs && now < m->stop_until_ms))
             return;
         m->stop_step = STOP_STORE;
