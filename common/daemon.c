@@ -21,7 +21,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SIGNAL_CNT 3
+#define SIGNAL_CNT   3
+#define END_LIMIT_MS 3000 /* after release(), for what is still under way */
 
 struct daemon {
     const struct daemon_spec *spec;
@@ -172,6 +173,35 @@ static void close_left(uv_handle_t *handle, void *arg)
         uv_close(handle, NULL);
 }
 
+static void log_end(const struct daemon *d)
+{
+    log_info("stopped", F_I64("exit_code", err_exit_code(&d->err)));
+}
+
+/* A worker thread can't be called off: it may ask a Kafka or a name server that is away. */
+static void on_end_limit(uv_timer_t *timer)
+{
+    struct daemon *d = timer->data;
+
+    log_warn("a call in a worker thread takes too long, ending without it", F_NONE);
+    log_end(d);
+    _exit(err_exit_code(&d->err));
+}
+
+/* Runs the loop until nothing is under way. */
+static void finish_work(struct daemon *d)
+{
+    uv_timer_t limit;
+
+    (void)uv_timer_init(&d->loop, &limit);
+    limit.data = d;
+    (void)uv_timer_start(&limit, on_end_limit, END_LIMIT_MS, 0);
+    uv_unref((uv_handle_t *)&limit);
+    (void)uv_run(&d->loop, UV_RUN_DEFAULT);
+    uv_close((uv_handle_t *)&limit, NULL);
+    (void)uv_run(&d->loop, UV_RUN_DEFAULT);
+}
+
 static void daemon_end(struct daemon *d)
 {
     http_free(d->http);
@@ -180,7 +210,7 @@ static void daemon_end(struct daemon *d)
         d->spec->release(d->app);
     finish_closing(d);
     uv_walk(&d->loop, close_left, NULL);
-    (void)uv_run(&d->loop, UV_RUN_DEFAULT);
+    finish_work(d);
     (void)uv_loop_close(&d->loop);
     process_metrics_free(d->process);
     metrics_free(d->metrics);
@@ -207,7 +237,7 @@ static int run_daemon(const struct daemon_spec *spec, const void *conf)
         (void)uv_run(&d.loop, UV_RUN_DEFAULT);
     }
     daemon_end(&d);
-    log_info("stopped", F_I64("exit_code", err_exit_code(&d.err)));
+    log_end(&d);
     return (int)err_exit_code(&d.err);
 }
 

@@ -77,7 +77,9 @@ struct daemon_spec {
      * daemon_drained() when done. A second signal ends the program at once. */
     void (*stop)(void *app);
     /* Releases everything. Handles that lie in the app's own memory were closed before
-     * daemon_drained(): the loop ran their close callbacks. Others may still be closed here. */
+     * daemon_drained(): the loop ran their close callbacks. Others may still be closed here, but
+     * not later. Calls in worker threads get a few seconds to return; then the program ends
+     * without them. */
     void (*release)(void *app);
     /* Refreshes gauges before a scrape, and writes /status as a JSON object. Loop's thread. */
     void (*scrape)(void *app);

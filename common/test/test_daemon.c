@@ -35,7 +35,7 @@ static const struct conf_key keys[] = {
      .type = CONF_CHOICE,
      .offset = offsetof(struct settings, mode),
      .def = "run",
-     .choices = "run|hang|refused|damaged|bad",
+     .choices = "run|hang|stuck|refused|damaged|bad",
      .doc = "What the program does."},
     CONF_KEYS_END,
 };
@@ -56,6 +56,19 @@ static int check(const void *conf, struct err *err)
     return 0;
 }
 
+/* A call that does not return for a minute. */
+static void work(uv_work_t *w)
+{
+    (void)w;
+    (void)usleep(60 * 1000 * 1000);
+}
+
+static void worked(uv_work_t *w, int status_code)
+{
+    (void)status_code;
+    free(w);
+}
+
 static int start(struct daemon *d, const void *conf, void **out, struct err *err)
 {
     const struct settings *s = conf;
@@ -69,6 +82,8 @@ static int start(struct daemon *d, const void *conf, void **out, struct err *err
     (void)uv_timer_init(daemon_loop(d), &app->timer);
     app->timer.data = app;
     *out = app;
+    if (strcmp(s->mode, "stuck") == 0)
+        (void)uv_queue_work(daemon_loop(d), calloc(1, sizeof(uv_work_t)), work, worked);
     if (strcmp(s->mode, "damaged") == 0) {
         (void)err_set(err, ERR_CORRUPT, 0, "offsets 5 to 9 are gone");
         daemon_stop(d, err);
@@ -323,8 +338,8 @@ static void test_information(void **state)
     assert_int_equal(wait_exit(&c), 0);
     assert_true(has_text(c.out, "test-daemon - is tested\n"));
     assert_true(has_text(c.out, "  cat             prints frames\n"));
-    assert_true(
-        has_text(c.out, "  mode (one of run, hang, refused, damaged, bad; default run)\n"));
+    assert_true(has_text(
+        c.out, "  mode (one of run, hang, stuck, refused, damaged, bad; default run)\n"));
     assert_true(has_text(c.out, "TESTD_A_B_C"));
     assert_true(has_text(c.out, "  5  a proven gap, damage or divergence\n"));
     expect_text(c.err, "");
@@ -544,6 +559,20 @@ static void test_second_signal(void **state)
     release(&c);
 }
 
+/* A worker thread that hangs in a call keeps nobody from ending. */
+static void test_stuck_worker(void **state)
+{
+    struct child c;
+
+    (void)state;
+    spawn_running(&c, "stuck");
+    (void)kill(c.pid, SIGTERM);
+    assert_int_equal(wait_exit(&c), 0);
+    assert_true(has_text(c.err, "msg=\"a call in a worker thread takes too long"));
+    assert_true(has_text(c.err, "msg=stopped exit_code=0\n"));
+    release(&c);
+}
+
 static void test_failed_start(void **state)
 {
     struct child c;
@@ -609,6 +638,7 @@ int main(void)
         cmocka_unit_test(test_address_in_use),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_second_signal),
+        cmocka_unit_test(test_stuck_worker),
         cmocka_unit_test(test_failed_start),
         cmocka_unit_test(test_stop_with_error),
         cmocka_unit_test(test_listen_forms),
