@@ -98,3 +98,31 @@ def test_kill_while_the_backlog_is_copied(two_kafkas: Clusters, workdir: Path, t
     mirror.start()
     wait_copied(source, target, topic, mirror)
     assert_same_but_named(source, target, topic, mirror.process.log_text())
+
+
+def test_late_records_of_a_former_run(two_kafkas: Clusters, workdir: Path, topic: str) -> None:
+    """What was in flight at a kill and is appended behind the end that the next run read: named, once and for all.
+
+    The late records are played by a producer of the test, which writes copies of the last ones.
+    """
+    source, target = two_kafkas
+    source.create_topic(topic, 1)
+    source.produce(topic, [(0, b"%d" % i, b"value") for i in range(100)])
+    mirror = Mirror(workdir, source, target, [topic], config={"commit_interval": "60s"}).start()
+    wait_copied(source, target, topic, mirror)
+    mirror.kill9()
+    mirror.start()
+    copier = target.producer()
+    for record in source.records(topic)[-3:]:
+        copier.produce(topic, record.value, record.key, 0, timestamp=record.timestamp)
+    assert copier.flush(30) == 0
+    source.produce(topic, [(0, b"%d" % i, b"value") for i in range(100, 200)])
+    wait_copied(source, target, topic, mirror)
+    assert mirror.metric("rwal_mirror_doubled_total") == 3
+    assert assert_same_but_named(source, target, topic, mirror.process.log_text()) == 3
+    mirror.kill9()  # the stored place is still the first one
+    mark = mirror.log_mark()
+    mirror.start()
+    source.produce(topic, [(0, b"%d" % i, b"value") for i in range(200, 300)])
+    wait_copied(source, target, topic, mirror)
+    assert assert_same_but_named(source, target, topic, mirror.process.log_text(mark)) == 3
