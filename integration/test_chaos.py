@@ -6,10 +6,12 @@ import os
 import random
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from harness.daemon import Daemon
+from harness.kafka import KafkaCluster
 from harness.oracle import key_count
 from harness.pipeline import Pipeline
 from harness.redis import RedisServer
@@ -153,3 +155,43 @@ def test_transaction_of_100000_commands_and_huge_values(pipeline: Pipeline) -> N
     client.rpush("binary\r\n\0key", b"", b"\0", b"\r\n")
     pipeline.wait_equal(120)
     assert pipeline.dr.client().get("n0") == b"10000"
+
+
+@pytest.mark.timeout(600)
+def test_killed_in_the_middle_of_snapshots(short_pipeline: Pipeline) -> None:
+    """Journal and applier die while a large snapshot is under way, again and again, and DC goes on writing."""
+    seed = new_seed()
+    rng = random.Random(seed)
+    pipeline = short_pipeline
+    pipeline.settings["dc"] = {"repl-backlog-size": "1mb"}
+    with pipeline.dc.client() as client:
+        for first in range(0, 60_000, 2000):
+            client.mset({f"big:{i}": rng.randbytes(500) for i in range(first, first + 2000)})
+    pipeline.start()
+    pipeline.wait_equal(180)
+    work = Workload(pipeline.dc, None, seed=seed, rate=3000).start()
+    for _ in range(4):
+        pipeline.journal.kill9()
+        with pipeline.dc.client() as client:  # more than the backlog holds, so that a snapshot must follow
+            client.set("pusher", rng.randbytes(3_000_000))
+            client.delete(*[f"big:{rng.randrange(60_000)}" for _ in range(500)])
+        pipeline.journal.start(ready=False)
+        time.sleep(rng.uniform(0.3, 2))  # the random moment is what the test is about
+        pipeline.applier.kill9()
+        pipeline.applier.start(ready=False)
+    work.stop()
+    pipeline.wait_equal(240)
+
+
+def test_two_sources_share_one_kafka(workdir: Path, kafka: KafkaCluster, name: str) -> None:
+    """Topics, transactional ids and positions come from the sources' names: neither sees the other."""
+    pair = [Pipeline(workdir / n, kafka, None, f"{name}-{n}") for n in ("one", "two")]
+    for number, pipeline in enumerate(pair):
+        pipeline.dc.client().set("who", number)
+        pipeline.start()
+    for number, pipeline in enumerate(pair):
+        Workload(pipeline.dc, 3000, seed=number).run()
+    for number, pipeline in enumerate(pair):
+        pipeline.wait_equal()
+        assert pipeline.dr.client().get("who") == str(number).encode()
+        assert pipeline.journal.status()["failures"] == 0

@@ -179,6 +179,8 @@ def test_three_brokers_leader_changes_and_restarts_under_load(kafka3: KafkaClust
     pipeline.settings["dc"] = {"repl-backlog-size": "256mb"}
     pipeline.settings["journal"] = {"limits": {"commit_interval": "1s"}}
     pipeline.start()
+    assert kafka3.topic_config(pipeline.topic)["min.insync.replicas"] == "2"
+    assert kafka3.topic_config(pipeline.topic)["cleanup.policy"] == "delete"
     work = Workload(pipeline.dc, None, rate=2000).start()
     for node, crash in ((1, False), (2, True), (3, False)):
         work.wait_written(work.written + 2000)
