@@ -88,6 +88,7 @@ find_engine() {
         not_run "there is neither 'docker compose' nor 'docker-compose'"
     fi
     engine_answers && return
+    [ -z "${DOCKER_HOST:-}" ] || not_run "no Docker engine answers at DOCKER_HOST=$DOCKER_HOST"
     if [ "$(id -u)" != 0 ] || ! command -v dockerd >/dev/null; then
         not_run "no Docker engine answers, and dockerd can't be started here: $(tail -n 1 "$work/info.log")"
     fi

@@ -41,7 +41,9 @@ local function stream(key)
     for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', key, name)) do
       consumers[#consumers + 1] = { member(c, 'name'), member(c, 'pending') }
     end
-    out[#out + 1] = { name, member(group, 'last-delivered-id'), member(group, 'entries-read'), sorted(consumers) }
+    out[#out + 1] = { name, member(group, 'last-delivered-id'), sorted(consumers) }
+    -- Redis 7.0 does not tell its replicas.
+    if redis.REDIS_VERSION_NUM >= 0x070200 then out[#out + 1] = member(group, 'entries-read') end
     for _, p in ipairs(redis.call('XPENDING', key, name, '-', '+', 1000000)) do
       out[#out + 1] = { p[1], p[2], p[4] }
     end
