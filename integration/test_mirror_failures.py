@@ -134,26 +134,40 @@ def test_foreign_writer_is_found(two_kafkas: Clusters, workdir: Path, topic: str
 
 
 @pytest.mark.allow_errors("partition halted")
-def test_recreated_topics_are_found(two_kafkas: Clusters, workdir: Path, topic: str) -> None:
-    """The target's is shorter than what was written; the source's is another one, even where it is longer."""
+def test_target_recreated_while_running(two_kafkas: Clusters, workdir: Path, topic: str) -> None:
+    """The target's log is shorter than what was written to it."""
     source, target = two_kafkas
-    other = f"{topic}-other"
-    for name in (topic, other):
+    source.create_topic(topic, 1)
+    put(source, topic, 1, 100)
+    mirror = Mirror(workdir, source, target, [topic], config={"refresh_interval": "200ms"}).start()
+    wait_copied(source, target, topic, mirror)
+    target.delete_topic(topic)
+    wait_until(lambda: topic in target.topics(), 30, "the topic to be made again")
+    put(source, topic, 1, 10)
+    lane = wait_halted(mirror, topic, 0)
+    assert re.search(r"target lost records.*(\[0,100\)|100 was expected)", lane["error"]), lane
+
+
+@pytest.mark.allow_errors("partition halted")
+def test_source_recreated(two_kafkas: Clusters, workdir: Path, topic: str) -> None:
+    """Another topic of the same name is found, even where it is longer than what was copied, or shorter."""
+    source, target = two_kafkas
+    longer, shorter = f"{topic}-longer", f"{topic}-shorter"
+    for name in (longer, shorter):
         source.create_topic(name, 1)
         put(source, name, 1, 100)
-    mirror = Mirror(workdir, source, target, [topic, other]).start()
-    for name in (topic, other):
+    mirror = Mirror(workdir, source, target, [longer, shorter]).start()
+    for name in (longer, shorter):
         wait_copied(source, target, name, mirror)
     mirror.stop()
-    target.delete_topic(topic)
-    source.delete_topic(other)
-    source.create_topic(other, 1)
-    put(source, other, 1, 200, b"new")
+    for name, count in ((longer, 200), (shorter, 50)):
+        source.delete_topic(name)
+        source.create_topic(name, 1)
+        put(source, name, 1, count, b"new")
     mirror.start(ready=False)
-    lane = wait_halted(mirror, topic, 0)
-    assert "target lost records or was recreated" in lane["error"] and "[0,100)" in lane["error"]
-    assert "no copy of the source's at offset 99" in wait_halted(mirror, other, 0)["error"]
-    assert target.log_ends(other)[0] == 100
+    assert "no copy of the source's at offset 99" in wait_halted(mirror, longer, 0)["error"]
+    assert re.search(r"truncated or recreated: .* ends at 50.* below 100", wait_halted(mirror, shorter, 0)["error"])
+    assert target.log_ends(longer)[0] == target.log_ends(shorter)[0] == 100
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
