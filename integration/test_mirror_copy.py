@@ -69,6 +69,7 @@ def test_topic_is_made_like_the_source(two_kafkas: Clusters, workdir: Path, topi
         key: value for key, value in wanted.items() if key != "cleanup.policy"
     }
     assert set(found["cleanup.policy"].split(",")) == {"compact", "delete"}
+    assert found["message.timestamp.type"] == "CreateTime"
 
     from confluent_kafka.admin import NewPartitions
 

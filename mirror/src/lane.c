@@ -41,7 +41,7 @@ struct lane {
 
     /* The place. */
     struct pair next; /* of acknowledged records */
-    bool known;       /* next is exact */
+    bool known;       /* next is what is stored, or newer */
     bool moved;       /* next was not stored yet */
     int64_t settle_until_ms;
     bool acked; /* since it was opened */
@@ -217,6 +217,10 @@ static void opened_fails(struct lane *lane, const struct open_job *open)
     unsigned step = lane->tries < RETRY_STEPS ? lane->tries : RETRY_STEPS;
 
     lane->tries++;
+    if (open->known) { /* shown, and stored again so that it does not expire */
+        lane->next = open->pair;
+        lane->known = true;
+    }
     if (open->err.kind == ERR_CORRUPT && !(open->may_heal && lane->tries < HEAL_TRIES)) {
         halt(lane, &open->err);
         return;
@@ -249,7 +253,7 @@ static void start_running(struct lane *lane)
     match_free(lane->match);
     lane->match = NULL;
     lane->next = (struct pair){.src = lane->skipped, .dst = lane->end};
-    lane->known = lane->moved = true;
+    lane->moved = true;
     set_state(lane, LANE_RUNNING);
     log_lane(lane, LOG_INFO, "partition runs");
 }
@@ -261,6 +265,7 @@ static void opened(struct lane *lane, struct open_job *open)
     lane->err = (struct err){.kind = ERR_NONE};
     lane->tries = 0;
     lane->next = open->pair;
+    lane->known = true;
     lane->skipped = open->pair.src;
     lane->end = open->end;
     lane->match = open->match;
@@ -655,6 +660,9 @@ bool lane_halted(const struct lane *lane)
 
 void lane_scrape(struct lane *lane)
 {
-    metric_set(lane->lag, (double)lag(lane));
+    int64_t records = lag(lane);
+
+    if (records >= 0) /* else: as it was when it was known */
+        metric_set(lane->lag, (double)records);
     metric_set(lane->halted, lane->state == LANE_HALTED);
 }

@@ -198,6 +198,7 @@ int open_lane(struct open_job *job)
 
     if (!job->known && read_pair(job, &found) != 0)
         return -1;
+    job->known = found;
     if (kafka_log_range(job->target, job->topic, job->partition, job->timeout_ms, &target_low,
                         &job->end, &job->err) != 0)
         return fail(job, SIDE_TARGET);

@@ -23,7 +23,8 @@ struct open_job {
     rd_kafka_t *target;
     const char *topic;
     int32_t partition;
-    bool known; /* `pair` is exact, there is no need to read it */
+    bool known; /* `pair` is exact, there is no need to read it; out: it was found, also on
+                 * failure */
     int timeout_ms;
     const atomic_bool *stop; /* give up soon */
     /* In if `known`, and out. */

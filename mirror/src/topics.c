@@ -20,6 +20,7 @@ static int create(struct topic_sync *sync, const struct kafka_topic *like)
         {"retention.ms", retention_ms},
         {"retention.bytes", retention_bytes},
         {"max.message.bytes", max_message},
+        {"message.timestamp.type", "CreateTime"}, /* or the target would make up its own */
         {NULL, NULL},
     };
 
