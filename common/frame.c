@@ -224,11 +224,13 @@ int frame_decode(const void *data, size_t len, struct frame *out, struct err *er
     if (f.key_id != 0)
         return err_set(err, ERR_CORRUPT, 0, "the frame is encrypted with the unknown key %u",
                        f.key_id);
+    if (f.d.epoch == 0 && (f.d.lsn != 0 || f.d.phase != PHASE_SNAPSHOT || f.d_db != 0))
+        return err_set(err, ERR_CORRUPT, 0, "a durable position without an epoch");
     if (f.type == FRAME_DATA) {
         if (check_entries(&f, err) != 0)
             return -1;
-    } else if (f.entry_cnt != 0) {
-        return err_set(err, ERR_CORRUPT, 0, "a control frame has entries");
+    } else if (f.entry_cnt != 0 || f.base != 0 || f.end != 0) {
+        return err_set(err, ERR_CORRUPT, 0, "a control frame has entries or positions");
     }
     *out = f;
     return 0;
@@ -255,12 +257,19 @@ static bool read_start(struct reader *r, struct start *s)
     owner = reader_bytes(r, owner_len);
     if (r->failed || (kind != START_STREAM && kind != START_SNAPSHOT) ||
         (flags & ~START_HAS_PREV) || s->partition_cnt == 0 ||
-        s->partition_cnt > FRAME_PARTITIONS_MAX || memchr(owner, 0, owner_len) != NULL)
+        s->partition_cnt > FRAME_PARTITIONS_MAX || memchr(owner, 0, owner_len) != NULL ||
+        (!s->has_prev_end && s->prev_end != 0) || (kind == START_SNAPSHOT && s->db != 0))
         return false;
     replid_text(replid, s->replid);
     memcpy(s->owner, owner, owner_len);
     s->owner[owner_len] = '\0';
     return true;
+}
+
+/* The header says again what the block says. */
+static bool is_of(const struct start *s, const struct frame *f)
+{
+    return s->epoch == f->epoch && strcmp(s->replid, f->replid) == 0;
 }
 
 int frame_start(const struct frame *f, struct start *out, struct err *err)
@@ -269,7 +278,7 @@ int frame_start(const struct frame *f, struct start *out, struct err *err)
     struct reader r;
 
     reader_init(&r, f->body, f->body_len);
-    if (!read_start(&r, &s) || r.left != 0 || s.epoch != f->epoch)
+    if (!read_start(&r, &s) || r.left != 0 || !is_of(&s, f))
         return err_set(err, ERR_CORRUPT, 0, "the START can't be read");
     *out = s;
     return 0;
@@ -286,7 +295,7 @@ int frame_heartbeat(const struct frame *f, struct heartbeat *out, struct err *er
     h.read_lsn = reader_u64(&r);
     h.source_lsn = reader_u64(&r);
     h.source_clock_ms = (int64_t)reader_u64(&r);
-    if (!ok || r.failed || r.left != 0 || h.start.epoch != f->epoch)
+    if (!ok || r.failed || r.left != 0 || !is_of(&h.start, f))
         return err_set(err, ERR_CORRUPT, 0, "the heartbeat can't be read");
     *out = h;
     return 0;
@@ -324,7 +333,7 @@ void frame_end(struct frame_writer *w, const struct frame *f)
 
     if (f->phase == PHASE_STREAM && f->type == FRAME_DATA)
         flags |= FLAG_STREAM;
-    if (f->d.phase == PHASE_STREAM)
+    if (f->d.epoch != 0 && f->d.phase == PHASE_STREAM)
         flags |= FLAG_D_STREAM;
     memcpy(p, MAGIC, sizeof(MAGIC));
     p[4] = FRAME_VERSION;
@@ -342,10 +351,10 @@ void frame_end(struct frame_writer *w, const struct frame *f)
     put_u64le(p + 80, w->base);
     put_u64le(p + 88, w->end);
     put_u64le(p + 96, f->d.epoch);
-    put_u64le(p + 104, f->d.lsn);
+    put_u64le(p + 104, f->d.epoch != 0 ? f->d.lsn : 0);
     put_u64le(p + 112, (uint64_t)f->recv_ms);
     put_u64le(p + 120, f->origin);
-    put_u32le(p + 128, f->d_db);
+    put_u32le(p + 128, f->d.epoch != 0 ? f->d_db : 0);
     put_u32le(p + CRC_AT, frame_crc(p, w->b->len));
 }
 
@@ -356,13 +365,13 @@ static void put_start(struct buf *b, const struct start *s)
     buf_put_u8(b, (uint8_t)s->kind);
     buf_put_u8(b, s->has_prev_end ? START_HAS_PREV : 0);
     buf_put_u16(b, (uint16_t)s->partition_cnt);
-    buf_put_u32(b, s->db);
+    buf_put_u32(b, s->kind == START_STREAM ? s->db : 0);
     buf_put_u64(b, s->epoch);
     replid_bytes(s->replid, buf_reserve(b, REPLID_BYTES));
     buf_added(b, REPLID_BYTES);
     buf_put_u64(b, s->base);
     buf_put_u64(b, s->prev_epoch);
-    buf_put_u64(b, s->prev_end);
+    buf_put_u64(b, s->has_prev_end ? s->prev_end : 0);
     buf_put_u64(b, s->snapshot_epoch);
     buf_put_u8(b, (uint8_t)owner_len);
     buf_append(b, s->owner, owner_len);
@@ -375,6 +384,8 @@ static void put_control(struct buf *b, const struct frame *f, enum frame_type ty
     struct frame head = *f;
 
     head.type = type;
+    head.epoch = s->epoch;
+    memcpy(head.replid, s->replid, sizeof(head.replid));
     frame_begin(&w, b);
     put_start(b, s);
     if (h != NULL) {

@@ -146,7 +146,7 @@ void frame_begin(struct frame_writer *w, struct buf *b);
 /* e->start must not be below the end of the entry before. */
 void frame_add(struct frame_writer *w, const struct entry *e);
 void frame_end(struct frame_writer *w, const struct frame *f);
-/* Whole control frames into an empty `b`; f->type is set by these. */
+/* Whole control frames into an empty `b`; type, epoch and replid of the header are set by these. */
 void frame_put_start(struct buf *b, const struct frame *f, const struct start *s);
 void frame_put_heartbeat(struct buf *b, const struct frame *f, const struct heartbeat *h);
 

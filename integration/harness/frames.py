@@ -210,11 +210,7 @@ def _start(r: _Reader) -> Start:
         raise FrameError("prev_end without its flag")
     if START_KINDS[code] == SNAPSHOT and db:
         raise FrameError("a snapshot's START has a db")
-    raw = r.take(owner_len)
-    try:
-        owner = raw.decode("utf-8")
-    except UnicodeDecodeError as e:
-        raise FrameError(f"the owner is not UTF-8: {e}") from e
+    owner = r.take(owner_len).decode("utf-8", "replace")
     if "\0" in owner:
         raise FrameError("the owner has a NUL")
     return Start(
@@ -272,7 +268,7 @@ def decode(record: bytes) -> Frame:
         raise FrameError(f"flags {flags:#x} are not known")
     if key_id:
         raise FrameError(f"key_id {key_id} is not known")
-    if d_epoch == 0 and (d_position or flags & 2):
+    if d_epoch == 0 and (d_position or d_db or flags & 2):
         raise FrameError("a durable position without an epoch")
     _extensions(record[HEAD : HEAD + ext_len])
     phases = (SNAPSHOT, STREAM)
@@ -301,9 +297,9 @@ def decode(record: bytes) -> Frame:
         raise FrameError("a control frame has entries or positions")
     r = _Reader(body, "control block")
     start = _start(r)
+    if (start.epoch, start.replid) != (epoch, frame.replid):
+        raise FrameError("the control block's epoch or replid is not the header's")
     if frame.type == "start":
-        if (start.epoch, start.replid) != (epoch, frame.replid):
-            raise FrameError("the START's epoch or replid is not the header's")
         frame.start = start
     else:
         frame.heartbeat = Heartbeat(start, *r.unpack(_BEAT))
