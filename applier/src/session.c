@@ -231,10 +231,12 @@ static void on_position(struct session *s, const struct reply *reply)
     }
     position_copy(&s->expected, &pos);
     position_release(&pos);
-    buf_init(&out);
-    send_arm(s, &out);
-    net_write(s->net, buf_data(&out), out.len);
-    buf_release(&out);
+    if (s->expected.halted[0] == 0) {
+        buf_init(&out);
+        send_arm(s, &out);
+        net_write(s->net, buf_data(&out), out.len);
+        buf_release(&out);
+    }
     s->ev.ready(s->arg, &s->expected);
 }
 

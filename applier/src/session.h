@@ -52,7 +52,8 @@ struct refusal {
 };
 
 struct session_events {
-    /* Connected and logged in, and the position is read: borrowed for the call. */
+    /* Connected and logged in, and the position is read: borrowed for the call. Where it is halted
+     * there is no room for batches, only for session_call(). */
     void (*ready)(void *arg, const struct position *pos);
     /* EXEC applied the batch; it is the caller's again. */
     void (*applied)(void *arg, struct batch *b);
@@ -84,7 +85,7 @@ void session_submit(struct session *s, struct batch *b);
 
 /*
  * Sends plain commands (`cnt` of them), in the position's database; they must leave it selected.
- * Only while the session is idle. `cb` gets each reply in order, `index` from 0; a reply that is
+ * Only while the session is idle, or halted. `cb` gets each reply in order, `index` from 0; a reply that is
  * an error ends the session instead.
  */
 void session_call(struct session *s, const struct buf *cmds, size_t cnt,
