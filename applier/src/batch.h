@@ -14,6 +14,7 @@
 
 /* Where an entry of the log stands. */
 struct batch_entry {
+    uint64_t epoch;
     uint32_t partition;
     int64_t kafka_offset; /* of the frame that it begins in */
     uint64_t begin, end;  /* positions of its first byte and behind its last one */

@@ -190,8 +190,8 @@ static void on_refused(void *arg, const struct refusal *r)
         (void)snprintf(e->halt, sizeof(e->halt),
                        "%s was refused: %s (epoch %" PRIu64 " [%" PRIu64 ", %" PRIu64
                        "), partition %" PRIu32 " offset %" PRId64 "); ",
-                       name, text, b->position.at.epoch, where->begin, where->end,
-                       where->partition, where->kafka_offset);
+                       name, text, where->epoch, where->begin, where->end, where->partition,
+                       where->kafka_offset);
     else
         (void)snprintf(e->halt, sizeof(e->halt),
                        "%s was refused: %s (epoch %" PRIu64 " before %" PRIu64 "); ", name,

@@ -185,8 +185,10 @@ static int take_entry(struct engine *e, const struct merge_item *item, int64_t n
 
     if ((entry.flags & ENTRY_CONTINUES) == 0) {
         buf_reset(&e->whole);
-        e->where = (struct batch_entry){
-            .partition = item->partition, .kafka_offset = item->offset, .begin = entry.start};
+        e->where = (struct batch_entry){.epoch = item->pos.epoch,
+                                        .partition = item->partition,
+                                        .kafka_offset = item->offset,
+                                        .begin = entry.start};
         e->whole_recv_ms = item->recv_ms;
     }
     e->where.end = entry.start + entry.len;

@@ -16,6 +16,7 @@
 #define FIND_TIMEOUT_MS 5000
 #define FIND_RETRY_MS   1000
 #define LOOK_MS         200 /* the queue's wake-up comes once; a lost one costs this long */
+#define GONE_TIMEOUT_MS 1000
 #define TAKE_MAX        256 /* records between two looks at the loop's other work */
 
 struct source {
@@ -141,6 +142,29 @@ static void find_again(uv_timer_t *timer)
 
 /* ---- records ---- */
 
+/* Asked while nothing else is left to do, so this may block for a moment. */
+static void say_gone(const struct source *s, const rd_kafka_message_t *msg, struct err *err)
+{
+    int64_t low, high;
+    struct err scratch;
+
+    if (kafka_log_range(s->rk, s->conf.topic, msg->partition, GONE_TIMEOUT_MS, &low, &high,
+                        &scratch) != 0)
+        return;
+    if (msg->offset < low)
+        (void)err_set(err, ERR_CORRUPT, 0,
+                      "partition %" PRId32 " offset %" PRId64
+                      " is needed next, but Kafka has only [%" PRId64 ", %" PRId64
+                      ") of topic '%s': records were removed before they were applied",
+                      msg->partition, msg->offset, low, high, s->conf.topic);
+    else if (msg->offset > high)
+        (void)err_set(err, ERR_CORRUPT, 0,
+                      "partition %" PRId32 " offset %" PRId64
+                      " is needed next, but topic '%s' ends at %" PRId64
+                      ": records were lost, or the topic was made anew",
+                      msg->partition, msg->offset, s->conf.topic, high);
+}
+
 static void take_error(struct source *s, const rd_kafka_message_t *msg)
 {
     struct err err;
@@ -154,6 +178,8 @@ static void take_error(struct source *s, const rd_kafka_message_t *msg)
     case RD_KAFKA_RESP_ERR__LOG_TRUNCATION:
         err.kind =
             ERR_CORRUPT; /* offsets that are gone, or bytes that are not what was written */
+        if (msg->err != RD_KAFKA_RESP_ERR__BAD_MSG)
+            say_gone(s, msg, &err);
         break;
     default:
         break;
