@@ -395,10 +395,11 @@ static int give_entry(struct merge *m, uint32_t partition, struct merge_item *ou
     return 0;
 }
 
-/* The first position above the current one that is there, for the message of a loss. */
-static uint64_t hole_end(const struct merge *m, uint64_t floor)
+/* The first position above the current one that is there, for the message of a loss; UINT64_MAX:
+ * none was read. */
+static uint64_t hole_end(const struct merge *m)
 {
-    uint64_t end = floor;
+    uint64_t end = UINT64_MAX;
 
     for (uint32_t i = 0; i < m->part_cnt; i++) {
         const struct part *p = &m->part[i];
@@ -409,17 +410,21 @@ static uint64_t hole_end(const struct merge *m, uint64_t floor)
     return end;
 }
 
-static int lost(const struct merge *m, const struct wal_pos *floor, struct err *err)
+static int lost(const struct merge *m, const struct wal_pos *floor, bool is_epoch_end,
+                struct err *err)
 {
     struct buf where;
-    uint64_t end = floor->phase == m->pos.phase ? hole_end(m, floor->lsn) : UINT64_MAX;
+    uint64_t end = floor->phase == m->pos.phase ? floor->lsn : UINT64_MAX;
+    uint64_t next = hole_end(m);
     const char *phase = m->pos.phase == PHASE_STREAM ? "LSN" : "snapshot byte";
+    /* A D only says that so much was there; more may be missing behind it. */
+    const char *more = next > end && !is_epoch_end ? " at least" : "";
 
     buf_init(&where);
     for (uint32_t i = 0; i < m->part_cnt; i++)
         buf_printf(&where, "%s%" PRIu32 ":%" PRId64, i != 0 ? " " : "", i, merge_offset(m, i));
-    if (end == UINT64_MAX)
-        end = hole_end(m, end);
+    if (next < end)
+        end = next;
     if (end == UINT64_MAX)
         (void)err_set(err, ERR_CORRUPT, 0,
                       "lost: epoch %" PRIu64 " %s %" PRIu64
@@ -430,8 +435,8 @@ static int lost(const struct merge *m, const struct wal_pos *floor, struct err *
     else
         (void)err_set(err, ERR_CORRUPT, 0,
                       "lost: epoch %" PRIu64 " %s [%" PRIu64 ", %" PRIu64
-                      "); no partition can hold it any more (partition:offset %.*s)",
-                      m->pos.epoch, phase, m->pos.lsn, end, (int)where.len,
+                      ")%s; no partition can hold it any more (partition:offset %.*s)",
+                      m->pos.epoch, phase, m->pos.lsn, end, more, (int)where.len,
                       (char *)buf_data(&where));
     buf_release(&where);
     return -1;
@@ -445,6 +450,7 @@ static int lost(const struct merge *m, const struct wal_pos *floor, struct err *
 static int check_loss(const struct merge *m, struct err *err)
 {
     struct wal_pos floor = {.epoch = UINT64_MAX};
+    bool is_epoch_end;
 
     for (uint32_t i = 0; i < m->part_cnt; i++) {
         const struct part *p = &m->part[i];
@@ -461,13 +467,14 @@ static int check_loss(const struct merge *m, struct err *err)
         if (wal_pos_cmp(&proof.d, &floor) < 0)
             floor = proof.d;
     }
-    if (floor.epoch == UINT64_MAX) {
+    is_epoch_end = floor.epoch == UINT64_MAX;
+    if (is_epoch_end) {
         /* Partition 0 shows a later epoch only by its START. */
         assert(m->start_cnt != 0);
         floor = (struct wal_pos){
             .epoch = m->pos.epoch, .phase = PHASE_STREAM, .lsn = m->start[0].start.prev_end};
     }
-    return wal_pos_cmp(&m->pos, &floor) < 0 ? lost(m, &floor, err) : 0;
+    return wal_pos_cmp(&m->pos, &floor) < 0 ? lost(m, &floor, is_epoch_end, err) : 0;
 }
 
 int merge_next(struct merge *m, struct merge_item *out, struct err *err)
