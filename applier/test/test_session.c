@@ -232,7 +232,7 @@ static void test_a_second_writer_is_fenced(void **state)
 static void test_a_write_between_batches_is_seen(void **state)
 {
     static const char *const writes[] = {"HSET " KEY " writer other", "HSET " KEY " halted x",
-                                         "HSET " KEY " lsn 99", "DEL " KEY, "FLUSHALL"};
+                                         "HSET " KEY " lsn 99", ("DEL " KEY), "FLUSHALL"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++) {
@@ -259,6 +259,38 @@ static void test_a_write_between_batches_is_seen(void **state)
         uv_run(&loop, UV_RUN_DEFAULT);
         assert_int_equal(uv_loop_close(&loop), 0);
     }
+}
+
+/*
+ * A write that came before WATCH: WATCH has nothing to say about it, only the comparison has. Made
+ * by a batch that leaves another position in the target than the session is told.
+ */
+static void test_a_write_before_watch_is_seen(void **state)
+{
+    uv_loop_t loop;
+    struct rig r;
+    struct batch b[2];
+
+    (void)state;
+    flush();
+    uv_loop_init(&loop);
+    rig_open(&r, &loop);
+    wait_for(&r, &r.ready, 0);
+    fill(&b[0], "aaaa", 100, 1, "n");
+    fill(&b[1], "aaaa", 200, 1, "m");
+    session_submit(r.s, &b[0]);
+    b[0].position.at.lsn = 99; /* the bytes with 100 are made already */
+    wait_for(&r, &r.fenced, 1);
+    if (session_has_room(r.s))
+        session_submit(r.s, &b[1]);
+    wait_for(&r, &r.fenced, 0);
+    TARGET_IS(&target, "nil", "GET m");
+    TARGET_IS(&target, "100", "HGET " KEY " lsn");
+    batch_release(&b[0]);
+    batch_release(&b[1]);
+    rig_close(&r);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
 }
 
 static void run_one(struct rig *r, uv_loop_t *loop, struct batch *b, const bool *flag)
@@ -465,6 +497,7 @@ int main(void)
         cmocka_unit_test(test_applies_batches_in_a_pipeline),
         cmocka_unit_test(test_a_second_writer_is_fenced),
         cmocka_unit_test(test_a_write_between_batches_is_seen),
+        cmocka_unit_test(test_a_write_before_watch_is_seen),
         cmocka_unit_test(test_wrongtype_inside_exec),
         cmocka_unit_test(test_unknown_command_applies_nothing),
         cmocka_unit_test(test_missing_database_applies_nothing),
