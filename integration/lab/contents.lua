@@ -31,7 +31,8 @@ local function member(flat, name)
   end
 end
 
--- How long ago something was read differs by nature; who has what pending, and how often, does not.
+-- How long ago something was read differs by nature; who has what pending, and how often, does not. A group's
+-- entries-read is left out, since XREADGROUP replicates without it.
 local function stream(key)
   local info = redis.call('XINFO', 'STREAM', key)
   local out = { redis.call('XRANGE', key, '-', '+'), member(info, 'last-generated-id'),
@@ -42,8 +43,6 @@ local function stream(key)
       consumers[#consumers + 1] = { member(c, 'name'), member(c, 'pending') }
     end
     out[#out + 1] = { name, member(group, 'last-delivered-id'), sorted(consumers) }
-    -- Redis 7.0 does not tell its replicas.
-    if redis.REDIS_VERSION_NUM >= 0x070200 then out[#out + 1] = member(group, 'entries-read') end
     for _, p in ipairs(redis.call('XPENDING', key, name, '-', '+', 1000000)) do
       out[#out + 1] = { p[1], p[2], p[4] }
     end
