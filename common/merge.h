@@ -31,6 +31,7 @@ struct merge_from {
 
 enum merge_type { MERGE_WAIT, MERGE_ENTRY, MERGE_START };
 
+/* Only type and pos are set in a MERGE_WAIT, all but start in a MERGE_ENTRY. */
 struct merge_item {
     enum merge_type type;
     uint32_t partition;
