@@ -26,7 +26,7 @@ void buf_reset(struct buf *b)
 
 uint8_t *buf_data(const struct buf *b)
 {
-    return b->mem + b->off;
+    return b->mem != NULL ? b->mem + b->off : NULL;
 }
 
 uint8_t *buf_reserve(struct buf *b, size_t size)
