@@ -119,7 +119,12 @@ choose_ports() {
 
 # ---- the lab ----
 
-lab() { "${compose[@]}" "$@" >"$work/compose.log" 2>&1 || { cat "$work/compose.log" >&2; say "FAILED: compose $*"; exit 1; }; }
+lab() {
+    "${compose[@]}" "$@" >"$work/compose.log" 2>&1 && return
+    cat "$work/compose.log" >&2
+    say "FAILED: compose $*"
+    exit 1
+}
 
 # note_ids SERVICE... - to be called while they run; compose does not name containers that just restart.
 note_ids() {
