@@ -91,16 +91,27 @@ static const struct kafka_prop reader_defaults[] = {
     {"socket.keepalive.enable", "true"},
     {NULL, NULL},
 };
-static const struct kafka_prop
-    source_forced[] =
-        {
-            {"isolation.level", "read_uncommitted"}, /* what is in an open transaction counts too */
-            {"enable.auto.commit", "false"},
-            {"auto.commit.enable", "false"}, /* the same for reading without a group */
-            {"auto.offset.reset", "error"},  /* never a silent jump */
-            {"enable.partition.eof", "true"},
-            {"check.crcs", "true"},
-            {NULL, NULL},
+static const struct kafka_prop target_defaults[] = {
+    {"topic.metadata.refresh.interval.ms", "5000"},
+    {"reconnect.backoff.max.ms", "2000"},
+    {"socket.keepalive.enable", "true"},
+    {"socket.timeout.ms", "10000"},
+    /* It is never a member of a group, so this only says how long a commit waits for the group's
+     * coordinator; as long the client can't be ended. */
+    {"session.timeout.ms", "3000"},
+    {"heartbeat.interval.ms", "1000"},
+    {NULL, NULL},
+};
+/* Every record counts, also those of open transactions; no jump in silence; positions are ours
+ * to store (auto.commit.enable is for reading without a group). */
+static const struct kafka_prop source_forced[] = {
+    {"isolation.level", "read_uncommitted"},
+    {"auto.offset.reset", "error"},
+    {"enable.auto.commit", "false"},
+    {"auto.commit.enable", "false"},
+    {"enable.partition.eof", "true"},
+    {"check.crcs", "true"},
+    {NULL, NULL},
 };
 static const struct kafka_prop producer_defaults[] = {
     {"linger.ms", "0"}, /* five requests in flight make batches by themselves */
@@ -109,14 +120,16 @@ static const struct kafka_prop producer_defaults[] = {
     {"socket.keepalive.enable", "true"},
     {NULL, NULL},
 };
+/* Nothing of a partition is written behind a record that failed; an outage loses nothing, however
+ * long; the topic's own limit decides what is too large; the queue is bounded by
+ * inflight_bytes. */
 static const struct kafka_prop producer_forced[] = {
     {"acks", "all"},
     {"enable.idempotence", "true"},
-    {"enable.gapless.guarantee",
-     "true"},                            /* nothing of a partition after a record that failed */
-    {"message.timeout.ms", "0"},         /* an outage loses nothing, however long */
-    {"message.max.bytes", "1000000000"}, /* the topic's own limit decides */
-    {"queue.buffering.max.messages", "0"}, /* bounded by inflight_bytes */
+    {"enable.gapless.guarantee", "true"},
+    {"message.timeout.ms", "0"},
+    {"message.max.bytes", "1000000000"},
+    {"queue.buffering.max.messages", "0"},
     {"queue.buffering.max.kbytes", "2097151"},
     {NULL, NULL},
 };
@@ -131,21 +144,21 @@ static int make_target(const struct mirror_conf *conf, bool check, rd_kafka_t **
     (void)snprintf(group, sizeof(group), "kafka-mirror.%s", conf->source_name);
     memcpy(forced + 1, source_forced, sizeof(source_forced));
     if (check)
-        return kafka_conf_check(RD_KAFKA_CONSUMER, &conf->target_kafka, reader_defaults, forced,
+        return kafka_conf_check(RD_KAFKA_CONSUMER, &conf->target_kafka, target_defaults, forced,
                                 err);
-    return kafka_new(RD_KAFKA_CONSUMER, "mirror-position", &conf->target_kafka, reader_defaults,
+    return kafka_new(RD_KAFKA_CONSUMER, "mirror-position", &conf->target_kafka, target_defaults,
                      forced, NULL, NULL, out, err);
 }
 
-static int check_bootstrap(const struct mirror_conf *conf, const char *key,
-                           const struct conf_map *map, struct err *err)
+static int check_bootstrap(const char *side, const struct conf_map *map, const char *env,
+                           struct err *err)
 {
-    char where[256];
-
     if (conf_map_get(map, "bootstrap.servers"))
         return 0;
-    return err_set(err, ERR_INPUT, 0, "%s: key '%s' needs bootstrap.servers",
-                   conf_where(mirror_keys, conf, key, where, sizeof(where)), key);
+    return err_set(
+        err, ERR_INPUT, 0,
+        "key '%s.kafka.bootstrap.servers': required, but not set; set it in the file or as %s",
+        side, env);
 }
 
 static int check_topics(const struct mirror_conf *conf, struct err *err)
@@ -167,8 +180,10 @@ int mirror_conf_check(const void *p, struct err *err)
 {
     const struct mirror_conf *conf = p;
 
-    if (check_bootstrap(conf, "source.kafka", &conf->source_kafka, err) != 0 ||
-        check_bootstrap(conf, "target.kafka", &conf->target_kafka, err) != 0 ||
+    if (check_bootstrap("source", &conf->source_kafka, "MIRROR_SOURCE_KAFKA_BOOTSTRAP_SERVERS",
+                        err) != 0 ||
+        check_bootstrap("target", &conf->target_kafka, "MIRROR_TARGET_KAFKA_BOOTSTRAP_SERVERS",
+                        err) != 0 ||
         check_topics(conf, err) != 0)
         return -1;
     if (conf->source_name[0] == '\0' || strlen(conf->source_name) > GROUP_MAX - 32)
