@@ -12,7 +12,7 @@
 #include "journal/src/options.h"
 #include "journal/src/sink.h"
 
-enum { CALL_MS = 15000, MIN_MESSAGE_BYTES = 16 * 1024 };
+enum { CALL_MS = 15000 };
 
 enum job_kind { JOB_LOOK, JOB_FENCE, JOB_FIND_END };
 
@@ -27,7 +27,7 @@ struct job {
     struct job_result result;
     rd_kafka_t *admin;
     struct tail *tail;
-    struct sink *sink; /* of the call under way; of job_free */
+    struct sink *sink; /* of job_fence, pinned */
     struct kafka_topic topic;
     int32_t partition_cnt; /* that the tail was opened with */
     bool told;
@@ -44,20 +44,16 @@ struct job *job_new(uv_loop_t *loop, const struct journal_conf *conf)
 
 static void destroy(struct job *j)
 {
-    sink_free(j->sink);
     tail_close(j->tail);
     kafka_free(j->admin);
     free(j);
 }
 
-void job_free(struct job *j, struct sink *sink)
+void job_free(struct job *j)
 {
     j->freed = true;
-    j->sink = sink;
     if (!j->busy)
         destroy(j);
-    else if (sink != NULL)
-        sink_silence(sink);
 }
 
 bool job_busy(const struct job *j)
@@ -75,10 +71,10 @@ static int judge_topic(struct job *j, struct err *err)
                        "topic '%s' has cleanup.policy=%s: compaction would remove writes; it "
                        "must be delete",
                        j->conf->topic, t->cleanup_policy);
-    if (t->max_message_bytes < MIN_MESSAGE_BYTES)
+    if (t->max_message_bytes < SINK_MESSAGE_MIN)
         return err_set(err, ERR_INPUT, 0,
                        "topic '%s' has max.message.bytes=%" PRId64 "; it must be at least %d",
-                       j->conf->topic, t->max_message_bytes, MIN_MESSAGE_BYTES);
+                       j->conf->topic, t->max_message_bytes, SINK_MESSAGE_MIN);
     if (j->told)
         return 0;
     j->told = true;
@@ -170,6 +166,8 @@ static void work(uv_work_t *w)
         break;
     case JOB_FENCE:
         r->rc = sink_fence(j->sink, &r->err);
+        if (r->rc == 0)
+            r->rc = tail_owner(j->tail, &r->owner, &r->err);
         break;
     case JOB_FIND_END:
         r->rc = tail_end(j->tail, &r->end, &r->err);
@@ -184,6 +182,8 @@ static void worked(uv_work_t *w, int status)
 
     (void)status;
     j->busy = false;
+    if (j->kind == JOB_FENCE)
+        sink_unpin(j->sink);
     if (j->freed) {
         destroy(j);
         return;
@@ -213,6 +213,7 @@ void job_fence(struct job *j, struct sink *sink,
                void (*done)(void *, const struct job_result *), void *arg)
 {
     j->sink = sink;
+    sink_pin(sink);
     run(j, JOB_FENCE, done, arg);
 }
 

@@ -19,15 +19,14 @@ struct sink;
 struct job_result {
     int rc; /* 0, or -1 with err */
     struct err err;
-    struct tail_owner owner; /* of job_look */
+    struct tail_owner owner; /* of job_look and job_fence */
     struct tail_end end;     /* of job_find_end */
 };
 
 /* Borrows *conf. */
 struct job *job_new(uv_loop_t *loop, const struct journal_conf *conf);
-/* Waits for a call under way (in the loop, not here), then closes `sink` (may be NULL) and
- * everything of its own. No result is reported any more. */
-void job_free(struct job *j, struct sink *sink);
+/* The memory goes when a call under way has ended, in the loop. No result is reported any more. */
+void job_free(struct job *j);
 
 /* Whether a call is under way: then none may be begun. */
 bool job_busy(const struct job *j);
@@ -35,6 +34,8 @@ bool job_busy(const struct job *j);
 /* Reads the topic's settings (creates it at the first call if it is missing and that is
  * configured) and who owned the log last. */
 void job_look(struct job *j, void (*done)(void *, const struct job_result *), void *arg);
+/* Fences all earlier owners and reads the last START again: another may have been sent since
+ * job_look(), and now none can any more. The sink may be freed meanwhile. */
 void job_fence(struct job *j, struct sink *sink,
                void (*done)(void *, const struct job_result *), void *arg);
 void job_find_end(struct job *j, void (*done)(void *, const struct job_result *), void *arg);

@@ -219,7 +219,7 @@ static void plan_start(struct journal *j, enum start_kind kind, const char *repl
         s->snapshot_epoch = s->has_prev_end && j->known.kind == START_SNAPSHOT
                                 ? j->known.epoch
                                 : j->known.snapshot_epoch;
-        sink_abandon(j->sink);
+        sink_flush(j->sink);
     } else if (j->end.has_start) {
         s->prev_epoch = j->end.start.epoch;
         s->has_prev_end = j->end.usable;
@@ -457,6 +457,8 @@ static void fenced(void *arg, const struct job_result *r)
         retry(j, &r->err, "takeover failed");
         return;
     }
+    j->has_known = r->owner.has_start;
+    j->known = r->owner.start;
     sink_begin(j->sink, j->has_known ? &j->known : NULL);
     job_find_end(j->job, end_found, j);
 }
@@ -631,7 +633,8 @@ void journal_free(struct journal *j)
         return;
     enter(j, STOPPING, "");
     link_free(j->link);
-    job_free(j->job, j->sink);
+    job_free(j->job);
+    sink_free(j->sink);
     uv_close((uv_handle_t *)&j->timer, timer_closed);
 }
 

@@ -24,6 +24,8 @@ enum {
     QUIET_MS = 1000,         /* longest wait for acknowledgements before a commit is put off */
     KAFKA_CALL_MS = 30000,
     FENCE_MS = 10000,
+    MESSAGE_MS = 30000,     /* as in DEFAULTS */
+    TRANSACTION_MS = 60000, /* as in DEFAULTS */
 };
 
 /* A partition's frame that still takes entries. */
@@ -51,13 +53,16 @@ struct sink {
     void *arg;
     uv_loop_t *loop;
     rd_kafka_t *rk;
+    rd_kafka_queue_t *queue; /* of rk's events */
     struct kafka_watch *watch;
     uv_timer_t tick;
     uv_work_t commit;
     struct err commit_err;
     int commit_rc;
     bool committing, quiesce, freed, dead;
-    bool final; /* the commit under way is the last one */
+    bool pinned; /* a worker thread uses rk */
+    bool closed; /* freed, and the loop has let go of the handles */
+    bool final;  /* the commit under way is the last one */
     struct sealed *sealed;
     size_t sealed_cnt, sealed_cap;
     int64_t last_commit_ms, quiesce_ms; /* since when acknowledgements are waited for */
@@ -95,12 +100,23 @@ static const struct kafka_prop DEFAULTS[] = {
     {NULL, NULL},
 };
 
+/* Answers sink_finish(), at most once. */
+static void finish_done(struct sink *s)
+{
+    void (*done)(void *arg) = s->finish;
+
+    s->finish = NULL;
+    if (done != NULL)
+        done(s->arg);
+}
+
 static void fail(struct sink *s, const struct err *err)
 {
     if (s->dead || s->freed)
         return;
     s->dead = true;
     s->ev.failed(s->arg, err);
+    finish_done(s);
 }
 
 /* The producer is of no use any more when librdkafka says so; a fatal error names the cause. */
@@ -148,13 +164,13 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opa
     if (s->freed || s->dead || item == NULL)
         return;
     if (msg->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        struct err err;
+        char what[128];
 
-        (void)kafka_err(&err, msg->err,
-                        "frame of %zu bytes at position %" PRIu64 " for partition %" PRId32
-                        " was not delivered",
-                        msg->len, item->base.lsn, msg->partition);
-        fail(s, &err);
+        (void)snprintf(what, sizeof(what),
+                       "frame of %zu bytes at position %" PRIu64 " for partition %" PRId32
+                       " was not delivered",
+                       msg->len, item->base.lsn, msg->partition);
+        fail_code(s, msg->err, what);
         return;
     }
     s->sent--;
@@ -342,15 +358,16 @@ static void commit_done(uv_work_t *work, int status)
         reap(s);
         return;
     }
-    s->stats.commits++;
     if (s->commit_rc != 0)
         fail(s, &s->commit_err);
+    else
+        s->stats.commits++;
+    if (s->final)
+        s->dead = true; /* no transaction is open any more */
     send_sealed(s);
-    if (s->finish != NULL && (s->final || s->dead)) {
-        s->finish(s->arg);
-        return;
-    }
-    if (s->finish != NULL)
+    if (s->final)
+        finish_done(s);
+    else if (s->finish != NULL)
         sink_finish(s, s->finish);
     else if (!s->dead)
         sink_flush(s);
@@ -415,6 +432,38 @@ static int sink_props(struct sink *s, struct kafka_prop *forced)
     return n;
 }
 
+/* What the user lets librdkafka send at most; SIZE_MAX: no word on it. */
+static size_t own_limit(const struct conf_map *kafka)
+{
+    const char *value = conf_map_get(kafka, "message.max.bytes");
+
+    return value != NULL ? (size_t)strtoull(value, NULL, 10) : SIZE_MAX;
+}
+
+/* A frame must be given up before Kafka gives up its transaction; librdkafka finds it only when it
+ * sends. */
+static bool times_fit(const struct conf_map *kafka)
+{
+    static const char *const names[] = {"message.timeout.ms", "delivery.timeout.ms"};
+    int64_t transaction_ms = sink_transaction_ms(kafka);
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const char *value = conf_map_get(kafka, names[i]);
+        int64_t ms = value != NULL ? strtoll(value, NULL, 10) : MESSAGE_MS;
+
+        if (ms <= 0 || ms >= transaction_ms)
+            return false;
+    }
+    return true;
+}
+
+int64_t sink_transaction_ms(const struct conf_map *kafka)
+{
+    const char *value = conf_map_get(kafka, "transaction.timeout.ms");
+
+    return value != NULL ? strtoll(value, NULL, 10) : TRANSACTION_MS;
+}
+
 int sink_check_conf(const struct conf_map *kafka, struct err *err)
 {
     static const struct kafka_prop forced[] = {{"enable.idempotence", "true"},
@@ -422,7 +471,28 @@ int sink_check_conf(const struct conf_map *kafka, struct err *err)
                                                {"transactional.id", "redis-wal.check"},
                                                {NULL, NULL}};
 
-    return kafka_conf_check(RD_KAFKA_PRODUCER, kafka, DEFAULTS, forced, err);
+    if (kafka_conf_check(RD_KAFKA_PRODUCER, kafka, DEFAULTS, forced, err) != 0)
+        return -1;
+    if (!times_fit(kafka))
+        return err_set(err, ERR_INPUT, 0,
+                       "key 'kafka.message.timeout.ms' must be above 0 and below "
+                       "'kafka.transaction.timeout.ms'");
+    if (own_limit(kafka) < SINK_MESSAGE_MIN)
+        return err_set(err, ERR_INPUT, 0, "key 'kafka.message.max.bytes' must be at least %d",
+                       SINK_MESSAGE_MIN);
+    return 0;
+}
+
+/* So that a frame with one fragment fits into what the topic and librdkafka take. */
+static size_t fragment_size(const struct sink_conf *conf)
+{
+    size_t limit = (size_t)conf->max_message_bytes;
+
+    assert(conf->max_message_bytes >= SINK_MESSAGE_MIN);
+    if (own_limit(conf->kafka) < limit)
+        limit = own_limit(conf->kafka);
+    limit -= MESSAGE_OVERHEAD;
+    return limit < FRAGMENT ? limit : FRAGMENT;
 }
 
 int sink_new(uv_loop_t *loop, const struct sink_conf *conf, const struct sink_events *ev,
@@ -438,9 +508,7 @@ int sink_new(uv_loop_t *loop, const struct sink_conf *conf, const struct sink_ev
     s->ev = *ev;
     s->arg = arg;
     s->loop = loop;
-    s->fragment = FRAGMENT;
-    if ((int64_t)s->fragment > conf->max_message_bytes - MESSAGE_OVERHEAD)
-        s->fragment = (size_t)(conf->max_message_bytes - MESSAGE_OVERHEAD);
+    s->fragment = fragment_size(conf);
     s->frame_max = s->fragment + MESSAGE_OVERHEAD / 2;
     ledger_init(&s->ledger);
     (void)sink_props(s, forced);
@@ -459,7 +527,8 @@ int sink_new(uv_loop_t *loop, const struct sink_conf *conf, const struct sink_ev
     s->head.owner_id = frame_name_id(conf->instance);
     s->head.owner_run = conf->owner_run;
     s->last_commit_ms = clock_mono_ms();
-    s->watch = kafka_watch_new(loop, rd_kafka_queue_get_main(s->rk), on_queue, s);
+    s->queue = rd_kafka_queue_get_main(s->rk);
+    s->watch = kafka_watch_new(loop, s->queue, on_queue, s);
     (void)uv_timer_init(loop, &s->tick);
     s->tick.data = s;
     *out = s;
@@ -491,9 +560,12 @@ static void destroy_done(uv_work_t *work, int status)
     free(s);
 }
 
-/* Closing Kafka's side may block: it is done in a worker. */
+/* Called when one of three things ended that must all have: the handles, a commit, a worker's
+ * use. Closing Kafka's side may block: it is done in a worker. */
 static void reap(struct sink *s)
 {
+    if (!s->closed || s->committing || s->pinned)
+        return;
     s->commit.data = s;
     (void)uv_queue_work(s->loop, &s->commit, destroy_work, destroy_done);
 }
@@ -502,8 +574,8 @@ static void tick_closed(uv_handle_t *handle)
 {
     struct sink *s = handle->data;
 
-    if (!s->committing)
-        reap(s);
+    s->closed = true;
+    reap(s);
 }
 
 void sink_free(struct sink *s)
@@ -513,12 +585,19 @@ void sink_free(struct sink *s)
     s->freed = true;
     s->dead = true;
     kafka_watch_free(s->watch);
+    rd_kafka_queue_destroy(s->queue);
     uv_close((uv_handle_t *)&s->tick, tick_closed);
 }
 
-void sink_silence(struct sink *s)
+void sink_pin(struct sink *s)
 {
-    s->dead = true;
+    s->pinned = true;
+}
+
+void sink_unpin(struct sink *s)
+{
+    s->pinned = false;
+    reap(s);
 }
 
 int sink_fence(struct sink *s, struct err *err)
@@ -596,7 +675,10 @@ void sink_add(struct sink *s, uint32_t partition, const struct entry *e, enum ph
         return;
     assert(s->started && phase == s->whole.phase);
     assert((e->flags & ENTRY_CONTINUES) || e->start == s->whole.lsn);
-    if (o->open && (o->phase != phase || o->b.len + e->len > s->frame_max))
+    /* What begins before the frame's end is an entry that comes again: of its first fragments
+     * the link was lost. A frame goes forward only. */
+    if (o->open &&
+        (o->phase != phase || o->b.len + e->len > s->frame_max || e->start < o->w.end))
         send_open(s, partition);
     if (s->dead)
         return;
@@ -614,12 +696,6 @@ void sink_add(struct sink *s, uint32_t partition, const struct entry *e, enum ph
     update_full(s);
     if (o->b.len >= FRAME_SOFT && !s->quiesce && !s->committing)
         send_open(s, partition);
-}
-
-void sink_abandon(struct sink *s)
-{
-    /* Its fragments stay in the log: the same ranges come again and are dropped as covered. */
-    sink_flush(s);
 }
 
 void sink_enter_stream(struct sink *s, uint32_t db)
@@ -642,7 +718,9 @@ void sink_flush(struct sink *s)
 
 void sink_set_source(struct sink *s, uint64_t read_lsn, uint64_t source_lsn)
 {
-    if (s->whole.phase == PHASE_STREAM && s->started)
+    /* Never back: after a lost link an unfinished entry is read again, but fragments of it are
+     * in the log already. */
+    if (s->whole.phase == PHASE_STREAM && s->started && read_lsn > s->read_lsn)
         s->read_lsn = read_lsn;
     s->source_lsn = source_lsn;
 }
@@ -683,7 +761,7 @@ void sink_finish(struct sink *s, void (*done)(void *arg))
             send_open(s, i);
     }
     if (s->dead || !s->has_start)
-        done(s->arg);
+        finish_done(s);
     else
         try_commit(s);
 }

@@ -20,6 +20,8 @@ struct conf_map;
 struct err;
 struct sink;
 
+enum { SINK_MESSAGE_MIN = 16 * 1024 }; /* bytes that a Kafka message must be allowed to have */
+
 struct sink_conf {
     const struct conf_map *kafka;
     const char *topic;
@@ -27,8 +29,10 @@ struct sink_conf {
     const char *instance; /* the owner's name */
     uint64_t owner_run;
     uint32_t partition_cnt;
-    int64_t max_message_bytes; /* of the topic: bounds frames, fragments and Kafka's batches */
-    size_t in_flight_bytes;    /* open and unacknowledged frames above this: not writable */
+    /* Of the topic, at least SINK_MESSAGE_MIN: bounds frames, fragments and Kafka's batches, as
+     * does message.max.bytes in `kafka`. */
+    int64_t max_message_bytes;
+    size_t in_flight_bytes; /* open and unacknowledged frames above this: not writable */
     int64_t commit_interval_ms;
     int64_t heartbeat_ms; /* 1000 */
 };
@@ -53,18 +57,23 @@ int sink_new(uv_loop_t *loop, const struct sink_conf *conf, const struct sink_ev
              void *arg, struct sink **out, struct err *err);
 /* Checks the Kafka properties as sink_new would. */
 int sink_check_conf(const struct conf_map *kafka, struct err *err);
+/* How long Kafka lets a transaction be open, by these properties. */
+int64_t sink_transaction_ms(const struct conf_map *kafka);
 /* Ends at once; frames under way may or may not arrive. Memory goes when the loop closed the
  * handles and Kafka's threads ended. NULL allowed. */
 void sink_free(struct sink *s);
 
-/* No more events and no more sending; sink_free() is still needed. */
-void sink_silence(struct sink *s);
+/* A worker thread uses the sink (sink_fence): sink_free() keeps the memory until sink_unpin().
+ * Both from the loop. */
+void sink_pin(struct sink *s);
+void sink_unpin(struct sink *s);
 
 /* Fences every earlier owner and opens the transaction: when it returns 0, Kafka refuses every
  * append of theirs. Blocks; for a worker thread. */
 int sink_fence(struct sink *s, struct err *err);
 
-/* From now on heartbeats go out, repeating `last` (NULL: the log has no START yet: none). */
+/* From now on heartbeats go out, repeating `last`: the last START of the log as it is after
+ * sink_fence() (NULL: the log has none yet: no heartbeats). */
 void sink_begin(struct sink *s, const struct start *last);
 
 /* Sends START; sink_idle() must hold. Entries may be added once sink_started(). */
@@ -72,11 +81,10 @@ void sink_send_start(struct sink *s, const struct start *start);
 bool sink_started(const struct sink *s);
 
 /* One entry whole, or its next fragment (flags). Copies the bytes. `partition` must be the same
- * for all fragments of an entry. recv_ms: when it was read. */
+ * for all fragments of an entry. An entry whose last fragment did not come (the link was lost)
+ * may come again from its start, in the same partition. recv_ms: when it was read. */
 void sink_add(struct sink *s, uint32_t partition, const struct entry *e, enum phase phase,
               int64_t recv_ms);
-/* The entry of which fragments were added will not be completed: it comes again from its start. */
-void sink_abandon(struct sink *s);
 /* The snapshot is complete: positions are LSNs from the START's base on, in `db`. */
 void sink_enter_stream(struct sink *s, uint32_t db);
 /* Sends what is open, unless so much is under way that waiting makes better frames. */
@@ -96,8 +104,9 @@ bool sink_writable(const struct sink *s);
  * that a repeated entry has the same pieces. */
 size_t sink_fragment_bytes(const struct sink *s);
 
-/* Commits the open transaction once all is acknowledged, then calls done (on the loop; also when
- * that fails or the sink failed). For a clean end. */
+/* Commits the open transaction once all is acknowledged, then calls done (on the loop, or before
+ * it returns; once; also when that fails or the sink failed). For a clean end: nothing is sent
+ * afterwards. */
 void sink_finish(struct sink *s, void (*done)(void *arg));
 
 void sink_get_stats(const struct sink *s, struct sink_stats *out);
