@@ -17,7 +17,8 @@
 
 struct walk {
     yaml_parser_t parser;
-    const char *name;
+    const char *name, *text;
+    size_t len;
     struct conf_yaml *out;
     struct err *err;
     char path[PATH_SIZE];
@@ -32,15 +33,33 @@ static int line_of(const yaml_event_t *ev)
     return (int)ev->start_mark.line + 1;
 }
 
+/* Whether a tab stands in the indentation of a line (from 0), which the parser says in riddles. */
+static bool tab_indents(const struct walk *w, size_t line)
+{
+    const char *at = w->text, *end = w->text + w->len;
+
+    for (; line > 0 && at != NULL; line--) {
+        at = memchr(at, '\n', (size_t)(end - at));
+        at = at != NULL ? at + 1 : NULL;
+    }
+    while (at != NULL && at < end && *at == ' ')
+        at++;
+    return at != NULL && at < end && *at == '\t';
+}
+
 static int next_event(struct walk *w, yaml_event_t *ev)
 {
     const yaml_parser_t *p = &w->parser;
+    size_t line;
 
     if (yaml_parser_parse(&w->parser, ev))
         return 0;
-    return err_set(w->err, ERR_INPUT, 0, "%s:%zu: not valid YAML: %s%s%s", w->name,
-                   (p->problem_mark.line != 0 ? p->problem_mark.line : p->context_mark.line) +
-                       1,
+    line = p->problem_mark.line != 0 ? p->problem_mark.line : p->context_mark.line;
+    if (tab_indents(w, line))
+        return err_set(w->err, ERR_INPUT, 0,
+                       "%s:%zu: not valid YAML: the line begins with a tab; indent by spaces",
+                       w->name, line + 1);
+    return err_set(w->err, ERR_INPUT, 0, "%s:%zu: not valid YAML: %s%s%s", w->name, line + 1,
                    p->problem != NULL ? p->problem : "parse error",
                    p->context != NULL ? " " : "", p->context != NULL ? p->context : "");
 }
@@ -242,7 +261,7 @@ static int document(struct walk *w)
 int conf_yaml_parse(const char *text, size_t len, const char *name, struct conf_yaml *out,
                     struct err *err)
 {
-    struct walk w = {.name = name, .out = out, .err = err};
+    struct walk w = {.name = name, .text = text, .len = len, .out = out, .err = err};
     int rc;
 
     if (!yaml_parser_initialize(&w.parser))

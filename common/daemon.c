@@ -270,7 +270,9 @@ static int load(const struct daemon_spec *spec, const struct daemon_options *o, 
         http_listen_check(common->listen, err) != 0)
         return err_wrap(err, "%s: key 'http.listen'",
                         conf_where(spec->keys, conf, "http.listen", where, sizeof(where)));
-    return spec->check != NULL ? spec->check(conf, err) : 0;
+    if (spec->check == NULL || spec->check(conf, err) == 0)
+        return 0;
+    return err_wrap(err, "%s", o->config != NULL ? o->config : "configuration");
 }
 
 static int run_with(const struct daemon_spec *spec, const struct daemon_options *o, void *conf)

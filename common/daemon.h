@@ -68,7 +68,8 @@ struct daemon_spec {
     const struct conf_key *keys; /* includes DAEMON_CONF_KEYS */
     size_t conf_size; /* of the program's struct, whose first member is daemon_conf */
     const struct daemon_verb *verbs; /* ends with .name = NULL; may be NULL */
-    /* Further checks of a loaded configuration (pairs of keys, addresses); no I/O. */
+    /* Further checks of a loaded configuration (pairs of keys, addresses); no I/O. The message
+     * names the key; the file's name is put in front of it. */
     int (*check)(const void *conf, struct err *err);
     /* Builds the parts on d's loop. -1: the program ends with err's exit code; where *app was set,
      * release() is called. */

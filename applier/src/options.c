@@ -174,7 +174,9 @@ int applier_conf_check(const void *conf, struct err *err)
     if (c->username != NULL && c->username[0] != 0 && c->password == NULL)
         return err_set(err, ERR_INPUT, 0, "target.username needs target.password");
     if (conf_map_get(&c->kafka, "bootstrap.servers") == NULL)
-        return err_set(err, ERR_INPUT, 0, "kafka.bootstrap.servers is missing");
+        return err_set(err, ERR_INPUT, 0,
+                       "key 'kafka.bootstrap.servers': required, but not set; set it in the "
+                       "file or as APPLIER_KAFKA_BOOTSTRAP_SERVERS");
     return source_check(&source, err);
 }
 

@@ -392,8 +392,9 @@ static void test_check_and_dump(void **state)
     assert_int_equal(ftruncate(fd, 0), 0);
     assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
     assert_true(dprintf(fd, "mode: bad\n") > 0);
-    expect_run(ARGS("--check", option), 2, "",
-               "test-daemon: key 'mode': 'bad' goes with nothing\n");
+    (void)snprintf(want, sizeof(want), "test-daemon: %s: key 'mode': 'bad' goes with nothing\n",
+                   path);
+    expect_run(ARGS("--check", option), 2, "", want);
     expect_run(ARGS("--dump", option), 2, "", NULL);
     expect_run(ARGS(option), 2, "", NULL);
     (void)close(fd);

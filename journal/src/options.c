@@ -107,7 +107,6 @@ const struct conf_key journal_keys[] = {
     {.name = "kafka",
      .type = CONF_MAP,
      .offset = AT(kafka),
-     .required = true,
      .doc = "Properties for librdkafka, passed through; bootstrap.servers is needed."},
     {.name = "topic.name",
      .type = CONF_STR,
@@ -174,7 +173,8 @@ int journal_conf_check(const void *p, struct err *err)
 
     if (conf_map_get(&c->kafka, "bootstrap.servers") == NULL)
         return err_set(err, ERR_INPUT, 0,
-                       "key 'kafka.bootstrap.servers' is missing: host:port,… of Kafka");
+                       "key 'kafka.bootstrap.servers': required, but not set; set it in the "
+                       "file or as JOURNAL_KAFKA_BOOTSTRAP_SERVERS");
     if (strlen(c->source_name) == 0 || strlen(c->source_name) > FRAME_NAME_MAX)
         return err_set(err, ERR_INPUT, 0, "key 'source.name' must have 1 to %d bytes",
                        FRAME_NAME_MAX);
