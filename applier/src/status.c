@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,6 +90,7 @@ struct status {
     const struct engine *engine;
     const struct source *source;
     struct metric *metric[M_CNT];
+    char not_ready[600];
 };
 
 struct status *status_new(struct metrics *m, const struct engine *engine,
@@ -220,9 +222,19 @@ void status_json(const struct status *s, struct buf *out)
     json_decref(doc);
 }
 
-const char *status_not_ready(const struct status *s)
+const char *status_not_ready(struct status *s)
 {
     const char *why = engine_not_ready(s->engine);
+    const char *source = source_not_ready(s->source);
+    struct engine_view v;
 
-    return why != NULL ? why : source_not_ready(s->source);
+    if (why == NULL)
+        return source;
+    engine_view(s->engine, &v);
+    /* Of an engine that waits for the source, the source knows why. */
+    if (v.state == ENGINE_WAITING && source != NULL)
+        return source;
+    (void)snprintf(s->not_ready, sizeof(s->not_ready), "%s%s%s", why,
+                   v.detail[0] != '\0' ? ": " : "", v.detail);
+    return s->not_ready;
 }

@@ -15,6 +15,6 @@ void status_free(struct status *s);
 void status_scrape(struct status *s);
 void status_json(const struct status *s, struct buf *out);
 /* NULL when ready. */
-const char *status_not_ready(const struct status *s);
+const char *status_not_ready(struct status *s);
 
 #endif

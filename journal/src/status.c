@@ -2,6 +2,7 @@
 #include "journal/src/status.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,6 +81,7 @@ struct status {
     const struct journal *journal;
     const struct journal_conf *conf;
     struct metric *metric[M_CNT];
+    char not_ready[600];
 };
 
 struct status *status_new(struct metrics *m, const struct journal *j,
@@ -173,7 +175,9 @@ const char *status_not_ready(struct status *s)
     journal_get_info(s->journal, &i);
     if (i.streaming || strcmp(i.state, "standby") == 0)
         return NULL;
-    if (!i.owner)
-        return "this journal does not own the log yet";
-    return "no stream flows from the source";
+    (void)snprintf(s->not_ready, sizeof(s->not_ready), "%s (state %s)%s%s",
+                   i.owner ? "no stream flows from the source"
+                           : "this journal does not own the log yet",
+                   i.state, i.detail[0] != '\0' ? ": " : "", i.detail);
+    return s->not_ready;
 }
