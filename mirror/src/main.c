@@ -1,4 +1,6 @@
 /* kafka-mirror - copies topics from one Kafka cluster to another, record for record. */
+#include <malloc.h>
+
 #include "mirror/src/mirror.h"
 
 static int start(struct daemon *d, const void *conf, void **app, struct err *err)
@@ -53,5 +55,9 @@ int main(int argc, char **argv)
         .not_ready = not_ready,
     };
 
+    /* The buffers of fetched records are large and short-lived: they go back to the system, and
+     * do not stay in the arenas of librdkafka's threads. */
+    (void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+    (void)mallopt(M_ARENA_MAX, 2);
     return daemon_main(&spec, argc, argv);
 }

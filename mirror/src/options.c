@@ -59,14 +59,14 @@ const struct conf_key mirror_keys[] = {
     {.name = "inflight_bytes",
      .type = CONF_SIZE,
      .offset = offsetof(struct mirror_conf, inflight_bytes),
-     .def = "48MiB",
+     .def = "32MiB",
      .min = 65536,
      .max = 1073741824,
      .doc = "Most bytes that wait for the target's acknowledgement, all partitions together."},
     {.name = "lane_inflight_bytes",
      .type = CONF_SIZE,
      .offset = offsetof(struct mirror_conf, lane_bytes),
-     .def = "8MiB",
+     .def = "4MiB",
      .min = 65536,
      .max = 1073741824,
      .doc = "The same for one partition."},
@@ -85,7 +85,7 @@ static const struct kafka_prop reader_defaults[] = {
     /* A full queue stops fetching for a second by default; it is our back-pressure, so look
      * again soon. */
     {"fetch.queue.backoff.ms", "10"},
-    {"queued.max.messages.kbytes", "8192"}, /* a partition */
+    {"queued.max.messages.kbytes", "4096"}, /* a partition */
     {"topic.metadata.refresh.interval.ms", "5000"},
     {"reconnect.backoff.max.ms", "2000"},
     {"socket.keepalive.enable", "true"},
