@@ -1,7 +1,7 @@
 /* feed - bytes of the link into entries of the sink. */
 #include "journal/src/feed.h"
 
-#include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "common/buf.h"
@@ -149,13 +149,23 @@ static void take(struct feed *f, const struct unit *u, const uint8_t *data, size
     buf_consume(&f->rest, add_pieces(f, u, buf_data(&f->rest), f->rest.len, end, now_ms));
 }
 
+/* How much of `len` bytes to look at in one go. The partition of an entry in fragments is decided
+ * by what its first piece and one byte show, however the bytes arrive: when the entry comes again,
+ * its fragments must go to the same partition. */
+static size_t next_look(const struct feed *f, size_t len)
+{
+    size_t room = sink_fragment_bytes(f->sink) + 1 - f->rest.len;
+
+    return f->continues || len < room ? len : room;
+}
+
 int feed_stream(struct feed *f, const uint8_t *data, size_t len, int64_t now_ms,
                 struct err *err)
 {
     while (len > 0) {
         struct cut_item item = {0};
         bool end = false;
-        ptrdiff_t n = cut_feed(f->cut, data, len, &end, &item, err);
+        ptrdiff_t n = cut_feed(f->cut, data, next_look(f, len), &end, &item, err);
         struct unit u;
 
         if (n < 0)
@@ -200,12 +210,17 @@ int feed_snapshot(struct feed *f, const uint8_t *data, size_t len, int64_t now_m
         if (f->rdb_done)
             return err_set(err, ERR_CORRUPT, 0, "bytes follow the end of the snapshot");
         (void)sink_end(f->sink, &db);
-        n = rdb_feed(f->rdb, data, len, &end, &item, err);
+        n = rdb_feed(f->rdb, data, next_look(f, len), &end, &item, err);
         if (n < 0)
             return -1;
         u = rdb_unit(&item, db, f->rdb);
         take(f, &u, data, (size_t)n, end, now_ms);
-        f->rdb_done = end && item.kind == RDB_END;
+        if (end && item.kind == RDB_END) {
+            /* From here on the log has a complete snapshot, even if the link breaks before the
+             * transfer's own end mark: an epoch that follows must say where this one ended. */
+            f->rdb_done = true;
+            sink_enter_stream(f->sink, u.db_end);
+        }
         data += n;
         len -= (size_t)n;
     }
@@ -218,10 +233,9 @@ int feed_snapshot_end(struct feed *f, uint64_t lsn, struct err *err)
 
     if (!f->rdb_done)
         return err_set(err, ERR_CORRUPT, 0,
-                       "the snapshot ends after %llu bytes without its end mark",
-                       (unsigned long long)f->read);
+                       "the snapshot ends after %" PRIu64 " bytes without its end mark",
+                       f->read);
     (void)sink_end(f->sink, &db);
-    sink_enter_stream(f->sink, db);
     feed_begin_stream(f, f->sink, lsn, db);
     return 0;
 }

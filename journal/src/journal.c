@@ -59,7 +59,7 @@ struct journal {
     bool next_waits, starting;
     uint64_t getack;
     int64_t ack_ms;
-    struct journal_info counts;
+    struct journal_info counts; /* counts.sink: of earlier sinks */
 };
 
 static void enter(struct journal *j, enum state state, const char *detail)
@@ -104,12 +104,32 @@ static void retry(struct journal *j, const struct err *err, const char *what)
     j->retry_ms = j->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : j->retry_ms * 2;
 }
 
+/* Counters outlive the sinks that counted. */
+static void add_stats(struct sink_stats *sum, const struct sink_stats *s)
+{
+    sum->frames += s->frames;
+    sum->entries += s->entries;
+    sum->bytes += s->bytes;
+    sum->heartbeats += s->heartbeats;
+    sum->commits += s->commits;
+    sum->commits_put_off += s->commits_put_off;
+    sum->in_flight_bytes = s->in_flight_bytes;
+    sum->ack_ms = s->ack_ms;
+}
+
 /* Gives the log up: whatever was not acknowledged is read again from the log's own end. */
 static void resign(struct journal *j)
 {
     link_stop(j->link);
     feed_end(j->feed);
-    sink_free(j->sink);
+    if (j->sink != NULL) {
+        struct sink_stats stats;
+
+        sink_get_stats(j->sink, &stats);
+        stats.in_flight_bytes = 0;
+        add_stats(&j->counts.sink, &stats);
+        sink_free(j->sink);
+    }
     j->sink = NULL;
     j->in_epoch = false;
     j->next_waits = false;
@@ -164,7 +184,7 @@ static void try_start(struct journal *j)
     if (!j->next_waits)
         return;
     if (!sink_idle(j->sink)) {
-        sink_flush(j->sink);
+        sink_drain(j->sink, true);
         return;
     }
     s->epoch = j->known.epoch > j->end.max_epoch ? j->known.epoch : j->end.max_epoch;
@@ -366,6 +386,7 @@ static void on_down(void *arg, const struct err *err, int64_t retry_ms)
     j->getack = 0;
     /* A START not yet sent is planned anew with what the next connection says. */
     j->next_waits = false;
+    sink_drain(j->sink, false);
     feed_end(j->feed);
     if (err->kind == ERR_AGAIN)
         log_warn("link to the source is down", F_ERR(err), F_I64("retry_ms", retry_ms));
@@ -649,7 +670,10 @@ void journal_get_info(const struct journal *j, struct journal_info *out)
     link_get_stats(j->link, &out->link);
     out->start = j->known;
     if (j->sink != NULL) {
-        sink_get_stats(j->sink, &out->sink);
+        struct sink_stats stats;
+
+        sink_get_stats(j->sink, &stats);
+        add_stats(&out->sink, &stats);
         out->durable = sink_durable(j->sink);
         out->end = sink_end(j->sink, &db);
     }

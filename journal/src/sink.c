@@ -76,6 +76,7 @@ struct sink {
     bool full;
     struct frame head; /* fields that all frames share */
     bool has_start, starting, started;
+    bool draining;        /* a START waits for everything to be acknowledged */
     struct start start;   /* last one known */
     struct wal_pos whole; /* behind the last whole entry added */
     uint32_t whole_db;
@@ -306,7 +307,7 @@ static void send_heartbeat(struct sink *s, uint32_t partition)
 /* Partition 0 gets one every heartbeat_ms, the others where nothing was sent for that long. */
 static void heartbeats(struct sink *s, int64_t now)
 {
-    if (!s->has_start || s->starting || s->committing || s->quiesce)
+    if (!s->has_start || s->starting || s->draining || s->committing || s->quiesce)
         return;
     for (uint32_t i = 0; i < s->conf.partition_cnt && !s->dead; i++) {
         int64_t last = i == 0 ? s->heartbeat0_ms : s->part[i].sent_ms;
@@ -621,6 +622,12 @@ void sink_begin(struct sink *s, const struct start *last)
     (void)uv_timer_start(&s->tick, on_tick, 0, TICK_MS);
 }
 
+void sink_drain(struct sink *s, bool on)
+{
+    s->draining = on;
+    sink_flush(s);
+}
+
 void sink_send_start(struct sink *s, const struct start *start)
 {
     bool stream = start->kind == START_STREAM;
@@ -631,6 +638,7 @@ void sink_send_start(struct sink *s, const struct start *start)
     assert(sink_idle(s) && start->epoch > s->head.epoch);
     s->start = *start;
     s->has_start = true;
+    s->draining = false;
     s->starting = true;
     s->started = false;
     s->head.epoch = start->epoch;

@@ -76,6 +76,9 @@ int sink_fence(struct sink *s, struct err *err);
  * sink_fence() (NULL: the log has none yet: no heartbeats). */
 void sink_begin(struct sink *s, const struct start *last);
 
+/* A START is to follow: sends what is open and holds back heartbeats, so that sink_idle() comes
+ * about however slow Kafka is. Call again at each `progress`; false: it does not follow after all. */
+void sink_drain(struct sink *s, bool on);
 /* Sends START; sink_idle() must hold. Entries may be added once sink_started(). */
 void sink_send_start(struct sink *s, const struct start *start);
 bool sink_started(const struct sink *s);
