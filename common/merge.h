@@ -21,11 +21,11 @@ struct merge;
 
 /* Where to begin. */
 struct merge_from {
-    bool fresh;         /* no position: begin with the first START(snapshot) that is pushed whose
+    bool fresh;        /* no position: begin with the first START(snapshot) that is pushed whose
                          * epoch is at least at.epoch */
-    struct wal_pos at;  /* not fresh: everything below is done; the end of a whole entry */
-    uint32_t db;        /* not fresh: database in force there */
-    uint64_t base;      /* not fresh, snapshot phase: where the stream phase will begin */
+    struct wal_pos at; /* not fresh: everything below is done; the end of a whole entry */
+    uint32_t db;       /* not fresh: database in force there */
+    uint64_t base;     /* not fresh, snapshot phase: where the stream phase will begin */
     uint64_t source_id; /* frames of another source are refused; 0: any */
 };
 
@@ -35,7 +35,7 @@ enum merge_type { MERGE_WAIT, MERGE_ENTRY, MERGE_START };
 struct merge_item {
     enum merge_type type;
     uint32_t partition;
-    int64_t offset; /* Kafka offset of the frame */
+    int64_t offset;     /* Kafka offset of the frame */
     struct wal_pos pos; /* MERGE_ENTRY: behind this entry or fragment. MERGE_START: base or 0 */
     int64_t recv_ms;
     uint64_t origin;

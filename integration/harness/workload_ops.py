@@ -235,7 +235,8 @@ class Operations:
         k, r = self.key, self.rng
         return self._pick(
             lambda: ("SETBIT", k("bit"), r.randrange(4096), r.randrange(2)),
-            lambda: ("BITFIELD", k("bit"), "OVERFLOW", r.choice(("WRAP", "SAT", "FAIL")), "INCRBY", "u8", r.randrange(256), 77),
+            # Without FAIL: where it fails, 7.0 still lengthens the string, and tells neither replicas nor the AOF.
+            lambda: ("BITFIELD", k("bit"), "OVERFLOW", r.choice(("WRAP", "SAT")), "INCRBY", "u8", r.randrange(256), 77),
             lambda: ("BITOP", r.choice(("AND", "OR", "XOR")), k("bit"), k("bit"), k("bit")),
             lambda: ("BITOP", "NOT", k("bit"), k("bit")),
         )
