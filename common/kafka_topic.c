@@ -302,6 +302,12 @@ static int list_offset(rd_kafka_t *rk, const char *topic, int32_t partition,
         (void)kafka_err(err, found->err, "offsets of '%s' partition %d", topic, (int)partition);
         goto out;
     }
+    /* librdkafka 2.8.0 answers like this, without an error, when the leader is away. */
+    if (found->offset < 0) {
+        (void)err_set(err, ERR_AGAIN, 0, "offsets of '%s' partition %d: no answer in %d ms",
+                      topic, (int)partition, timeout_ms);
+        goto out;
+    }
     *out = found->offset;
     rc = 0;
 out:

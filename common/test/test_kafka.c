@@ -325,6 +325,12 @@ static void test_log_range(void **state)
     high = -5;
     assert_int_equal(kafka_log_range(producer, TOPIC, 9, 1000, &low, &high, &err), -1);
     assert_int_equal(high, -5);
+    /* A log that can't be asked is not an empty one. */
+    for (int32_t i = 1; i <= 3; i++)
+        assert_int_equal(rd_kafka_mock_broker_set_down(env->mock, i), 0);
+    assert_int_equal(kafka_log_range(producer, TOPIC, 1, 1000, &low, &high, &err), -1);
+    assert_int_equal(err.kind, ERR_AGAIN);
+    assert_int_equal(high, -5);
     kafka_free(producer);
 }
 
