@@ -14,7 +14,9 @@
 enum {
     CALL_MS = 10000,
     STALL_MS = 30000, /* without any progress: Kafka is away */
-    WINDOW = 256,     /* offsets read of a partition at first; doubled until they suffice */
+    /* Offsets read of a partition at first, doubled until they suffice. They lie in memory until
+     * the end was found, so this times the largest frame (half a MiB) times the partitions. */
+    WINDOW = 32,
 };
 
 /* What was read of one partition: frames [from, to) in order. */
@@ -242,7 +244,7 @@ static int find_start(struct tail *t, bool *found, struct start *out, struct err
 {
     struct window *w = &t->win[0];
 
-    for (int64_t size = WINDOW;; size *= 2) {
+    for (int64_t size = 4 * WINDOW;; size *= 2) {
         window_set(w, size);
         if (read_windows(t, err) != 0 || last_start(w, found, out, err) != 0)
             return -1;
