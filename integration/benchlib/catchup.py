@@ -18,7 +18,7 @@ from harness.pipeline import Pipeline
 from harness.redis import NOT_YET, RedisServer
 
 from . import stage
-from .cost import Meter, busiest
+from .cost import Meter
 from .report import spread
 
 POLL_S = 0.01
@@ -119,12 +119,12 @@ def _poll(reached: Callable[[], bool]) -> None:
 
 
 def _result(meter: Meter, count: int) -> dict[str, Any]:
-    wall, cpu = meter.seconds, meter.read()
+    wall, cpu, busy = meter.seconds, meter.read(), meter.busiest()
     return {
         "seconds": wall,
         "per_second": count / wall,
         "cpu_us_per_command": {name: seconds / count * 1e6 for name, seconds in cpu.items()},
-        "busiest": busiest(cpu, wall),
+        "busiest": busy,
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from harness.proc import Process
@@ -20,6 +19,7 @@ class Meter:
 
     def reset(self) -> None:
         self._begin = time.monotonic()
+        self._busy = busy_seconds()
         self._first = {name: p.cpu_seconds() if p.alive else 0.0 for name, p in self.processes.items()}
 
     def read(self) -> dict[str, float]:
@@ -30,17 +30,19 @@ class Meter:
     def seconds(self) -> float:
         return time.monotonic() - self._begin
 
+    def busiest(self) -> str:
+        """Who used how much of a core, the busiest first, less than 2 % left out; and what all the rest of the machine
+        used (load generators and probes, and whatever else runs on it)."""
+        wall, cpu = self.seconds, self.read()
+        rest = max(0.0, busy_seconds() - self._busy - sum(cpu.values())) / wall
+        shares = sorted(((seconds / wall, name) for name, seconds in cpu.items()), reverse=True)
+        return ", ".join([*(f"{name} {share:.0%}" for share, name in shares if share >= 0.02), f"the rest {rest:.0%}"])
+
 
 def peak_bytes(process: Process) -> int:
     """The highest resident memory so far (VmHWM)."""
     match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
     return int(match.group(1)) * 1024 if match else 0
-
-
-def busiest(cpu: Mapping[str, float], wall: float) -> str:
-    """Who used how much of a core, the busiest first; what is under 2 % is left out."""
-    shares = sorted(((seconds / wall, name) for name, seconds in cpu.items()), reverse=True)
-    return ", ".join(f"{name} {share:.0%}" for share, name in shares if share >= 0.02)
 
 
 def busy_seconds() -> float:

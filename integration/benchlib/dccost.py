@@ -13,7 +13,7 @@ from harness.kafka import KafkaCluster
 from harness.wait import wait_until
 
 from . import stage
-from .cost import Meter, busiest
+from .cost import Meter
 from .report import spread
 
 KINDS = ("journal", "native", "none")
@@ -45,7 +45,7 @@ class DcCost:
             wait_until(lambda: self._durable() >= target, 60, f"journal at {target}")
         elif kind == "native":
             stage.wait_offset(self.replica, target)
-        wall, cpu = meter.seconds, meter.read()
+        cpu, busy = meter.read(), meter.busiest()
         if kind == "journal":
             journal.stop()
         elif kind == "native":
@@ -54,7 +54,7 @@ class DcCost:
             "seconds": load_seconds,
             "writes_per_second": count / load_seconds,
             "cpu_us_per_write": {name: seconds / count * 1e6 for name, seconds in cpu.items()},
-            "busiest": busiest(cpu, wall),
+            "busiest": busy,
         }
 
     def _durable(self) -> int:

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from harness import kafka_config
 from harness.daemon import Mirror
 from harness.kafka import KafkaCluster
 from harness.proc import Process
 
-from .cost import Meter, busiest, peak_bytes
+from .cost import Meter, peak_bytes
 from .report import human_bytes, spread
 
 TOPIC = "bench-1k"
@@ -67,6 +67,13 @@ class Target:
         self.consumer = cluster.consumer()
 
     def count(self) -> int:
+        """0 while there is no topic, or not every partition has a leader."""
+        try:
+            return self._count()
+        except KafkaException:
+            return 0
+
+    def _count(self) -> int:
         found = self.cluster.admin.list_topics(timeout=10).topics.get(self.topic)
         if found is None or len(found.partitions) < PARTITIONS:
             return 0
@@ -99,7 +106,7 @@ def _timed(process: Process, brokers: dict[str, Process], target: Target, count:
     at_first, seen = process.cpu_seconds(), target.count()
     to_first = time.monotonic() - begin
     target.wait(count)
-    wall, cpu = meter.seconds, meter.read()
+    wall, cpu, busy = meter.seconds, meter.read(), meter.busiest()
     gigabytes = (count - seen) * RECORD_BYTES / 1e9
     return {
         "seconds_to_first": to_first,
@@ -108,7 +115,7 @@ def _timed(process: Process, brokers: dict[str, Process], target: Target, count:
         "cpu_seconds_per_gb": cpu["mirror"] / gigabytes,
         "cpu_seconds_per_gb_with_start": (at_first + cpu["mirror"]) / (count * RECORD_BYTES / 1e9),
         "peak_bytes": peak_bytes(process),
-        "busiest": busiest(cpu, wall),
+        "busiest": busy,
     }
 
 

@@ -58,6 +58,9 @@ class Probe:
         self._reader = connect(reads_from)
         self._reader.sendall(command(b"SUBSCRIBE", CHANNEL))
         self._seen = b""
+        # What is published before the server has taken the subscription is not for us.
+        while not self._seen.endswith(b":1\r\n"):
+            self._seen += self._reader.recv(4096)
 
     def run(self, stop: threading.Event, tell: Callable[[float], None] = lambda _lag: None) -> None:
         """Until `stop`, and then until the last probe has arrived or is 10 s late. `tell` gets lag_s() now and then."""
