@@ -7,8 +7,11 @@
 
 #include "common/err.h"
 #include "common/frame.h"
+#include "common/net.h"
 #include "journal/src/link.h"
 #include "journal/src/sink.h"
+
+enum { COMMIT_MARGIN_MS = 5000 }; /* a commit must come well before Kafka's time-out */
 
 #define AT(member) offsetof(struct journal_conf, member)
 
@@ -167,6 +170,27 @@ const struct conf_key journal_keys[] = {
     CONF_KEYS_END,
 };
 
+/* As the link will read them; the ports do not matter here. */
+static int check_addresses(const struct journal_conf *c, struct err *err)
+{
+    struct net_addr addr;
+
+    for (size_t i = 0; i < c->sentinels.cnt; i++)
+        if (net_addr_parse(c->sentinels.item[i], 1, &addr, err) != 0)
+            return err_wrap(err, "key 'source.sentinels'");
+    if (c->sentinels.cnt != 0)
+        return c->master_name[0] != '\0'
+                   ? 0
+                   : err_set(err, ERR_INPUT, 0,
+                             "key 'source.master_name' must be set with 'source.sentinels'");
+    if (net_addr_parse(c->redis, 1, &addr, err) != 0)
+        return err_wrap(err, "key 'source.redis'");
+    if (c->tls && addr.is_unix)
+        return err_set(err, ERR_INPUT, 0,
+                       "keys 'source.tls' and 'source.redis': a unix socket has no TLS");
+    return 0;
+}
+
 int journal_conf_check(const void *p, struct err *err)
 {
     const struct journal_conf *c = p;
@@ -189,7 +213,14 @@ int journal_conf_check(const void *p, struct err *err)
     if (c->replication_factor == 0)
         return err_set(err, ERR_INPUT, 0,
                        "key 'topic.replication_factor' must be -1 or above 0");
-    return sink_check_conf(&c->kafka, err);
+    if (check_addresses(c, err) != 0 || sink_check_conf(&c->kafka, err) != 0)
+        return -1;
+    if (c->commit_interval_ms + COMMIT_MARGIN_MS > sink_transaction_ms(&c->kafka))
+        return err_set(err, ERR_INPUT, 0,
+                       "key 'limits.commit_interval' must be at least %d s below "
+                       "'kafka.transaction.timeout.ms'",
+                       COMMIT_MARGIN_MS / 1000);
+    return 0;
 }
 
 void journal_link_conf(const struct journal_conf *c, struct link_conf *out)
