@@ -10,7 +10,7 @@ enum err_kind {
     ERR_NONE,
     ERR_AGAIN,   /* transient: back off and retry the same thing */
     ERR_INPUT,   /* the user's configuration or arguments: exit 2 */
-    ERR_AUTH,    /* refused credentials or rights: exit 1, retrying is of no use */
+    ERR_AUTH,    /* refused credentials or rights: exit 1, or wait for a person */
     ERR_CORRUPT, /* proven loss, damage or divergence: stop, a human decides; exit 5 */
     ERR_FENCED,  /* somebody else owns this now: stand by */
     ERR_FATAL,   /* nothing can go on: exit 1 */

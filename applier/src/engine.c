@@ -131,11 +131,16 @@ static void on_lost(void *arg, const struct err *err)
         return;
     }
     drop_run(e);
-    if (err->kind != ERR_AGAIN) {
+    if (err->kind != ERR_AGAIN && err->kind != ERR_AUTH) {
         stop(e, err);
         return;
     }
-    if (e->tries == 0 || strcmp(e->detail, err->msg) != 0)
+    /* Rights can be given while it waits, but somebody has to do it. */
+    if (e->tries != 0 && strcmp(e->detail, err->msg) == 0)
+        log_debug("target lost, retrying", F_ERR(err));
+    else if (err->kind == ERR_AUTH)
+        log_error("target refuses us, retrying", F_ERR(err));
+    else
         log_warn("target lost, retrying", F_ERR(err));
     e->cnt.errors_transient++;
     retry_later(e, err->msg);

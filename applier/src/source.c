@@ -126,7 +126,7 @@ static void on_found(uv_work_t *work, int status)
     if (s->trouble.kind == ERR_NONE || strcmp(s->trouble.msg, s->find_err.msg) != 0)
         log_warn("topic not found yet, retrying", F_ERR(&s->find_err));
     s->trouble = s->find_err;
-    if (s->find_err.kind == ERR_AUTH || s->find_err.kind == ERR_FATAL)
+    if (s->find_err.kind == ERR_FATAL)
         engine_source_failed(s->engine, ENGINE_NO_PARTITION, &s->find_err);
     else
         (void)uv_timer_start(s->timer, find_again, FIND_RETRY_MS, 0);
@@ -184,8 +184,9 @@ static void take_error(struct source *s, const rd_kafka_message_t *msg)
     default:
         break;
     }
-    if (err.kind == ERR_AGAIN || err.kind == ERR_INPUT) {
-        /* A topic that is gone may be back: a leader change shows the same for a moment. */
+    if (err.kind == ERR_AGAIN || err.kind == ERR_INPUT || err.kind == ERR_AUTH) {
+        /* A topic that is gone may be back: a leader change shows the same for a moment. So may
+         * rights. */
         if (s->trouble.kind == ERR_NONE || strcmp(s->trouble.msg, err.msg) != 0)
             log_warn("log can't be read now, retrying", F_ERR(&err));
         err.kind = ERR_AGAIN;
