@@ -12,7 +12,10 @@
 #include "journal/src/options.h"
 #include "journal/src/sink.h"
 
-enum { CALL_MS = 15000 };
+enum {
+    CALL_MS = 15000,
+    DESCRIBE_MS = 5000, /* a missing broker is told after this */
+};
 
 enum job_kind { JOB_LOOK, JOB_FENCE, JOB_FIND_END };
 
@@ -133,7 +136,7 @@ static int open_topic(struct job *j, struct err *err)
     if (j->admin == NULL && kafka_new(RD_KAFKA_PRODUCER, "journal-admin", &j->conf->kafka, none,
                                       none, NULL, NULL, &j->admin, err) != 0)
         return -1;
-    rc = kafka_topic_describe(j->admin, j->conf->topic, CALL_MS, &j->topic, err);
+    rc = kafka_topic_describe(j->admin, j->conf->topic, DESCRIBE_MS, &j->topic, err);
     if (rc != 0 && err->kind == ERR_INPUT && j->conf->create)
         rc = create_topic(j, err) != 0
                  ? -1

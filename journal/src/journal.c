@@ -281,6 +281,7 @@ static void on_continued(void *arg, const char *replid)
     struct wal_pos end = sink_end(j->sink, &db);
 
     j->counts.partial_resyncs++;
+    j->detail[0] = '\0';
     if (j->in_epoch && strcmp(replid, j->known.replid) == 0) {
         log_info("partial resync", F_STR("replid", replid), F_U64("repl_offset", end.lsn));
         if (!j->starting)
@@ -302,6 +303,7 @@ static void on_snapshot_begin(void *arg, const char *replid, uint64_t lsn)
     struct journal *j = arg;
 
     j->counts.full_resyncs++;
+    j->detail[0] = '\0';
     plan_start(j, START_SNAPSHOT, replid);
     j->next.db = 0;
     j->next.base = lsn;
@@ -388,6 +390,7 @@ static void on_down(void *arg, const struct err *err, int64_t retry_ms)
     j->next_waits = false;
     sink_drain(j->sink, false);
     feed_end(j->feed);
+    (void)snprintf(j->detail, sizeof(j->detail), "%s", err->msg);
     if (err->kind == ERR_AGAIN)
         log_warn("link to the source is down", F_ERR(err), F_I64("retry_ms", retry_ms));
     else
