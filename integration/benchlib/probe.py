@@ -177,12 +177,17 @@ class ProbeProcess:
         for line in self._child.stdout:
             found = json.loads(line)
             if "lag" in found:
-                self._told = (time.monotonic(), float(found["lag"]))
+                self._told = (float(found["at"]), float(found["lag"]))
             else:
                 self._result = found
 
     def lag_s(self) -> float:
         return self._told[1]
+
+    def arrived_until(self) -> float:
+        """Of the monotonic clock: what was sent before has arrived."""
+        at, lag = self._told
+        return at - lag
 
     def finish(self) -> tuple[list[float], int]:
         """Lets the last ones arrive; all times in order, and how many probes were lost."""
@@ -207,7 +212,7 @@ def lag(writes_to: str, reads_from: str, seconds: float, interval_s: float) -> d
         probe.run(stop)
     else:
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
-        probe.run(stop, lambda now: print(json.dumps({"lag": now}), flush=True))
+        probe.run(stop, lambda now: print(json.dumps({"at": time.monotonic(), "lag": now}), flush=True))
     return {"times": probe.times, "lost": probe.lost}
 
 
