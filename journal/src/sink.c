@@ -446,17 +446,17 @@ static size_t own_limit(const struct conf_map *kafka)
  * sends. */
 static bool times_fit(const struct conf_map *kafka)
 {
-    static const char *const names[] = {"message.timeout.ms", "delivery.timeout.ms"};
-    int64_t transaction_ms = sink_transaction_ms(kafka);
+    static const char *const names[] = {"message.timeout.ms",
+                                        "delivery.timeout.ms"}; /* aliases */
+    int64_t message_ms = MESSAGE_MS;
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         const char *value = conf_map_get(kafka, names[i]);
-        int64_t ms = value != NULL ? strtoll(value, NULL, 10) : MESSAGE_MS;
 
-        if (ms <= 0 || ms >= transaction_ms)
-            return false;
+        if (value != NULL)
+            message_ms = strtoll(value, NULL, 10);
     }
-    return true;
+    return message_ms > 0 && message_ms < sink_transaction_ms(kafka);
 }
 
 int64_t sink_transaction_ms(const struct conf_map *kafka)
