@@ -142,6 +142,7 @@ static void test_accepted(void **state)
     expect_ok(KAFKA "source:\n  sentinels: [a:26379, b]\n");
     expect_ok(KAFKA "  message.max.bytes: 100000\n  compression.codec: lz4\n");
     expect_ok(KAFKA "  message.timeout.ms: 90000\n  transaction.timeout.ms: 120000\n");
+    expect_ok(KAFKA "  message.timeout.ms: 3000\n  transaction.timeout.ms: 20000\n");
     expect_ok(KAFKA "limits:\n  commit_interval: 50s\n");
 }
 
