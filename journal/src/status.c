@@ -143,6 +143,23 @@ static json_t *pos_json(const struct wal_pos *pos)
                      (json_int_t)pos->lsn);
 }
 
+/* Text from outside (errors, names) may be cut inside a character; JSON takes whole ones only. */
+static json_t *text_json(const char *text)
+{
+    json_t *whole = json_string(text);
+    char *ascii;
+
+    if (whole != NULL)
+        return whole;
+    ascii = xstrdup(text);
+    for (char *p = ascii; *p != '\0'; p++)
+        if ((unsigned char)*p >= 0x80)
+            *p = '?';
+    whole = json_string(ascii);
+    free(ascii);
+    return whole;
+}
+
 void status_json(struct status *s, struct buf *out)
 {
     struct journal_info i;
@@ -150,18 +167,19 @@ void status_json(struct status *s, struct buf *out)
     char *text;
 
     journal_get_info(s->journal, &i);
-    o = json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:I, s:s, s:o, s:o}", "source",
-                  s->conf->source_name, "state", i.state, "detail", i.detail, "owner", i.owner,
-                  "streaming", i.streaming, "topic", s->conf->topic, "epoch",
-                  (json_int_t)i.start.epoch, "replid", i.start.replid, "durable",
-                  pos_json(&i.durable), "read", pos_json(&i.end));
+    o = json_pack("{s:o, s:s, s:o, s:b, s:b, s:o, s:I, s:s, s:o, s:o}", "source",
+                  text_json(s->conf->source_name), "state", i.state, "detail",
+                  text_json(i.detail), "owner", i.owner, "streaming", i.streaming, "topic",
+                  text_json(s->conf->topic), "epoch", (json_int_t)i.start.epoch, "replid",
+                  i.start.replid, "durable", pos_json(&i.durable), "read", pos_json(&i.end));
     (void)json_object_update_new(
-        o, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "redis", i.link.peer,
-                     "source_offset", (json_int_t)i.link.source_lsn, "in_flight_bytes",
-                     (json_int_t)i.sink.in_flight_bytes, "epochs", (json_int_t)i.epochs,
-                     "full_resyncs", (json_int_t)i.full_resyncs, "partial_resyncs",
-                     (json_int_t)i.partial_resyncs, "takeovers", (json_int_t)i.takeovers,
-                     "failures", (json_int_t)i.failures, "standby_of", i.other_owner));
+        o, json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "redis",
+                     text_json(i.link.peer), "source_offset", (json_int_t)i.link.source_lsn,
+                     "in_flight_bytes", (json_int_t)i.sink.in_flight_bytes, "epochs",
+                     (json_int_t)i.epochs, "full_resyncs", (json_int_t)i.full_resyncs,
+                     "partial_resyncs", (json_int_t)i.partial_resyncs, "takeovers",
+                     (json_int_t)i.takeovers, "failures", (json_int_t)i.failures, "standby_of",
+                     i.other_owner));
     text = json_dumps(o, JSON_INDENT(2));
     buf_append(out, text, strlen(text));
     free(text);
