@@ -212,15 +212,25 @@ static void produce(struct sink *s, uint32_t partition, struct buf *b, uint64_t 
     uint8_t *data = buf_detach(b, &len);
     /* Readers find an epoch by time: never below its number. */
     int64_t stamp = recv_ms;
-    rd_kafka_resp_err_t code;
+    rd_kafka_error_t *e;
 
     if (s->has_start && stamp < (int64_t)s->start.epoch)
         stamp = (int64_t)s->start.epoch;
-    code = rd_kafka_producev(
-        s->rk, RD_KAFKA_V_TOPIC(s->conf.topic), RD_KAFKA_V_PARTITION((int32_t)partition),
-        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_VALUE(data, len),
-        RD_KAFKA_V_TIMESTAMP(stamp), RD_KAFKA_V_OPAQUE((void *)(uintptr_t)seq), RD_KAFKA_V_END);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    e = rd_kafka_produceva(
+        s->rk,
+        (const rd_kafka_vu_t[]){
+            {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = s->conf.topic},
+            {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = (int32_t)partition},
+            {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_FREE},
+            {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {.ptr = data, .size = len}},
+            {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = stamp},
+            {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(uintptr_t)seq},
+        },
+        6);
+    if (e != NULL) {
+        rd_kafka_resp_err_t code = rd_kafka_error_code(e);
+
+        rd_kafka_error_destroy(e);
         free(data);
         fail_code(s, code, "produce");
         return;
