@@ -302,9 +302,10 @@ def choose(log: Log, where: str, rng: random.Random) -> Item:
         return rng.choice(frames_of(log, "snapshot", log.epochs))
     if where == "stream":
         return rng.choice(frames_of(log, "stream", log.epochs[:-1]))
-    at = rng.randrange(1, len(log.epochs))
-    end = logcopy.starts(log.items)[at].prev_end
-    return next(i for i in frames_of(log, "stream", [log.epochs[at - 1]]) if i.frame.end == end)
+    ends = {start.prev_epoch: start.prev_end for start in logcopy.starts(log.items)[1:]}
+    return rng.choice(
+        [i for i in frames_of(log, "stream", ends) if any(e.end == ends[i.frame.epoch] for e in i.frame.entries)]
+    )
 
 
 @pytest.mark.parametrize("where", ["snapshot", "stream", "stream again", "end of an epoch"])

@@ -98,7 +98,7 @@ def reach(items: Iterable[Item]) -> Reach:
         limit = following.prev_end if following is not None else None
         _walk(result, at, limit)
         if limit is None or result.whole != limit:
-            result.hole_end = limit if result.hole_end is None else result.hole_end
+            result.hole_end = min((end for end in (result.hole_end, limit) if end is not None), default=None)
             break
     return result
 
