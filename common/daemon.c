@@ -185,7 +185,7 @@ static void on_end_limit(uv_timer_t *timer)
 
     log_warn("a call in a worker thread takes too long, ending without it", F_NONE);
     log_end(d);
-    _exit(err_exit_code(&d->err));
+    _exit((int)err_exit_code(&d->err));
 }
 
 /* Runs the loop until nothing is under way. */

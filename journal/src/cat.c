@@ -154,7 +154,7 @@ static void printable(const struct entry *e, char *out)
         if (isprint(e->data[i]) && e->data[i] != '\\')
             *out++ = (char)e->data[i];
         else
-            out += sprintf(out, "\\x%02x", (unsigned)e->data[i]);
+            out += snprintf(out, 5, "\\x%02x", (unsigned)e->data[i]);
     }
     *out = '\0';
 }
@@ -351,5 +351,5 @@ int cat_run(int argc, char **argv)
         kafka_free(c.rk);
     free(c.high);
     conf_free(journal_keys, &c.conf);
-    return err_exit_code(&err);
+    return (int)err_exit_code(&err);
 }

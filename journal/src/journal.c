@@ -45,6 +45,7 @@ struct journal {
     int64_t retry_ms, bad_ms; /* next back-off: of Kafka, of unreadable bytes */
     uint32_t partition_cnt;
     bool was_owner;                 /* in this run */
+    int64_t fenced_ms;              /* when Kafka last said 'fenced', 0: never */
     int64_t rival_offset, rival_ms; /* last frame of partition 0 and when it was first seen */
     uint64_t rival_run;
     struct start known; /* last START seen in the log, or sent */
@@ -434,6 +435,8 @@ static void on_failed(void *arg, const struct err *err)
         daemon_drained(j->daemon);
         return;
     }
+    if (err->kind == ERR_FENCED)
+        j->fenced_ms = clock_mono_ms();
     log_warn("this ownership of the log is over, reading its end again", F_ERR(err));
     enter(j, OPENING, err->msg);
     link_stop(j->link);
@@ -515,8 +518,9 @@ static bool may_take(struct journal *j, const struct tail_owner *o)
 {
     int64_t now = clock_mono_ms();
 
-    if (!o->any || o->owner_run == j->owner_run)
-        return true; /* nobody's, or our own */
+    if (!o->any || o->owner_run == j->owner_run) /* nobody's, or our own */
+        /* Fenced: a rival may be in its takeover and not have written yet. */
+        return j->fenced_ms == 0 || now - j->fenced_ms >= j->conf->takeover_after_ms;
     if (o->owner_id == j->owner_id && !j->was_owner)
         return true; /* ours, before a restart */
     if (o->offset != j->rival_offset || o->owner_run != j->rival_run) {
@@ -549,8 +553,8 @@ static void looked(void *arg, const struct job_result *r)
         return;
     }
     if (j->state != STANDBY)
-        log_info("another journal owns the log, standing by", F_STR("owner", j->known.owner),
-                 F_U64("epoch", j->known.epoch));
+        log_info("another journal owns the log, or takes it over, standing by",
+                 F_STR("owner", j->known.owner), F_U64("epoch", j->known.epoch));
     enter(j, STANDBY, "another journal owns the log");
     look_after(j, PEEK_MS);
 }
