@@ -87,7 +87,9 @@ PARTS: dict[str, tuple[str, str, Callable[[Bench], dict[str, Any]]]] = {
     "catch-up": ("Catching up on a backlog", "native replica", Bench.catch_up),
     "mirror": ("Mirroring a topic of 1 KB records", "MirrorMaker 2", Bench.mirror),
     "dc-cost": ("What a write costs DC", "native replica", Bench.dc_cost),
-    "latency": (f"Latency at {RATE:,} writes/s (PUBLISH on DC to its subscriber on DR)", "native replica", Bench.latency),
+    "latency": (
+        f"Latency at {RATE:,} writes/s (PUBLISH on DC to its subscriber on DR)", "native replica", Bench.latency
+    ),
 }
 
 

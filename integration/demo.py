@@ -245,7 +245,7 @@ class Demo:
 
 
 def perform(directory: Path, options: argparse.Namespace, report: Any) -> int:
-    """The demonstration from start to end; with --keep `report` is told the code and the rest goes on until a signal."""
+    """The demonstration from start to end; with --keep `report` gets the code and the rest goes on until a signal."""
     code = 1
     demo = Demo(directory, options)
     try:
@@ -271,7 +271,8 @@ def perform(directory: Path, options: argparse.Namespace, report: Any) -> int:
 def _keep(demo: Demo, report: Any) -> None:
     """Leaves everything running: this process stays behind as its keeper, and its end is theirs."""
     (demo.directory / KEEPER).write_text(f"{os.getpid()}\n")
-    print(f"\nStill running:\n\n{demo.addresses()}\n\nStop it: {sys.executable} {__file__} --stop {demo.directory}", flush=True)
+    stopping = f"{sys.executable} {__file__} --stop {demo.directory}"
+    print(f"\nStill running:\n\n{demo.addresses()}\n\nStop it: {stopping}", flush=True)
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):

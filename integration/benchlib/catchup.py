@@ -14,7 +14,6 @@ from typing import Any
 import redis
 
 from harness.kafka import KafkaCluster
-from harness.pipeline import Pipeline
 from harness.redis import NOT_YET, RedisServer
 
 from . import stage
@@ -27,7 +26,8 @@ LIMIT_S = 300
 
 class CatchUp:
     def __init__(
-        self, directory: Path, dc_kafka: KafkaCluster, dr_kafka: KafkaCluster | None, name: str, say: Callable[[str], None]
+        self, directory: Path, dc_kafka: KafkaCluster, dr_kafka: KafkaCluster | None, name: str,
+        say: Callable[[str], None],
     ) -> None:
         self.say = say
         self.pipe = stage.pipeline(directory, dc_kafka, dr_kafka, name)

@@ -75,7 +75,8 @@ class Latency:
 
 def _summary(times: list[float]) -> dict[str, float]:
     ordered = sorted(times)
-    return {"count": len(ordered), **{f"p{p:g}": percentile(ordered, p) for p in (50, 90, 99, 99.9)}, "max": ordered[-1]}
+    points = {f"p{percent:g}": percentile(ordered, percent) for percent in (50, 90, 99, 99.9)}
+    return {"count": len(ordered), **points, "max": ordered[-1]}
 
 
 def measure(

@@ -82,7 +82,8 @@ class Target:
     def _ends(self) -> int:
         total = 0
         for partition in range(PARTITIONS):
-            bounds = self.consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=10, cached=False)
+            wanted = TopicPartition(self.topic, partition)
+            bounds = self.consumer.get_watermark_offsets(wanted, timeout=10, cached=False)
             total += bounds[1] - bounds[0] if bounds else 0
         return total
 
