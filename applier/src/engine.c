@@ -378,15 +378,21 @@ static void run(struct engine *e)
 static void on_keyspace(void *arg, size_t index, const struct reply *reply)
 {
     struct engine *e = arg;
-    struct keyspace_db *db = xcalloc(KEYSPACE_MAX, sizeof(*db));
+    struct keyspace_db *db;
     struct buf list;
     struct err err;
     uint64_t keys = 0;
-    size_t cnt = 0;
+    size_t cnt;
 
     (void)index;
-    if (reply->type == REPLY_STRING)
-        cnt = keyspace_parse(reply->node[0].p, reply->node[0].len, db, KEYSPACE_MAX);
+    if (reply->type != REPLY_STRING || reply->node_cnt != 1) {
+        (void)err_set(&err, ERR_FATAL, 0,
+                      "unexpected reply to INFO: whether the target has keys is not known");
+        stop(e, &err);
+        return;
+    }
+    db = xcalloc(KEYSPACE_MAX, sizeof(*db));
+    cnt = keyspace_parse(reply->node[0].p, reply->node[0].len, db, KEYSPACE_MAX);
     buf_init(&list);
     for (size_t i = 0; i < cnt; i++) {
         keys += db[i].key_cnt;

@@ -13,6 +13,7 @@
 struct replies {
     redisReader *reader;
     enum reply_depth depth;
+    bool is_begun; /* something of the next reply was taken; the reader alone can't tell */
     struct reply reply;
     /* REPLY_FULL: texts move while the reply grows, so nodes get their pointers at its end. */
     struct reply_node *node;
@@ -54,6 +55,7 @@ static void *take(const redisReadTask *task, const struct reply_node *node, cons
 {
     struct replies *r = task->privdata;
 
+    r->is_begun = true;
     if (task->parent == NULL) {
         r->reply.type = node->type;
         r->reply.cnt = node->cnt;
@@ -161,10 +163,10 @@ static void begin(struct replies *r)
 
 void replies_expect(struct replies *r, enum reply_depth depth)
 {
-    if (r->reader->ridx == -1) {
-        r->depth = depth;
-        begin(r);
-    }
+    if (r->is_begun)
+        return;
+    r->depth = depth;
+    begin(r);
 }
 
 int replies_next(struct replies *r, const struct reply **out, struct err *err)
@@ -175,6 +177,7 @@ int replies_next(struct replies *r, const struct reply **out, struct err *err)
         return err_set(err, ERR_AGAIN, 0, "target: %s", r->reader->errstr);
     if (obj == NULL)
         return 0;
+    r->is_begun = false;
     for (size_t i = 0; i < r->node_cnt; i++)
         r->node[i].p = (const char *)(r->text.mem + r->text.off + r->text_off[i]);
     r->reply.node = r->node;

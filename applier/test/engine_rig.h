@@ -344,10 +344,12 @@ static inline struct engine_conf rig_conf(struct rig *r, struct target *t)
     return c;
 }
 
-/* `loop` may be shared; NULL: an own one. */
-static inline void rig_open(struct rig *r, struct rig_log *l, const struct engine_conf *conf)
+/* Where `late`, the topic is found only when the target has long been connected. */
+static inline void rig_open_when(struct rig *r, struct rig_log *l,
+                                 const struct engine_conf *conf, bool late)
 {
     int64_t low[RIG_PARTS];
+    struct engine_view v = {.state = ENGINE_CONNECTING};
 
     for (uint32_t i = 0; i < RIG_PARTS; i++) {
         low[i] = l->base[i];
@@ -356,7 +358,17 @@ static inline void rig_open(struct rig *r, struct rig_log *l, const struct engin
     r->log = l;
     uv_loop_init(&r->loop);
     r->engine = engine_new(&r->loop, conf);
+    for (int turn = 0; late && turn < 3;) {
+        uv_run(&r->loop, UV_RUN_ONCE);
+        engine_view(r->engine, &v);
+        turn += v.state == ENGINE_WAITING; /* replies behind the position have come, too */
+    }
     engine_source_ready(r->engine, RIG_PARTS, low);
+}
+
+static inline void rig_open(struct rig *r, struct rig_log *l, const struct engine_conf *conf)
+{
+    rig_open_when(r, l, conf, false);
 }
 
 static inline bool rig_deliver_one(struct rig *r, uint32_t p)

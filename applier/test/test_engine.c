@@ -94,25 +94,32 @@ static void test_link_entries_move_the_position(void **state)
     log_free(&log);
 }
 
-static void test_target_with_keys_is_refused(void **state)
+static void expect_keys_are_refused(bool late)
 {
     struct rig_log log = {0};
     struct rig r = {0};
     struct engine_conf conf = rig_conf(&r, &dr);
 
+    log_snapshot(&log, &dc, 1000);
+    rig_open_when(&r, &log, &conf, late);
+    rig_until_stopped(&r);
+    assert_int_equal(r.err.kind, ERR_INPUT);
+    assert_non_null(strstr(r.err.msg, "3 keys (1 in db 0, 2 in db 2)"));
+    TARGET_IS(&dr, "1", "GET mine");
+    TARGET_IS(&dr, "1", "DBSIZE");
+    rig_close(&r);
+    log_free(&log);
+}
+
+static void test_target_with_keys_is_refused(void **state)
+{
     (void)state;
     run(&dr, "SET mine 1");
     run(&dr, "SELECT 2");
     run(&dr, "MSET p 1 q 2");
     run(&dr, "SELECT 0");
-    log_snapshot(&log, &dc, 1000);
-    rig_open(&r, &log, &conf);
-    rig_until_stopped(&r);
-    assert_int_equal(r.err.kind, ERR_INPUT);
-    assert_non_null(strstr(r.err.msg, "3 keys (1 in db 0, 2 in db 2)"));
-    TARGET_IS(&dr, "1", "GET mine");
-    rig_close(&r);
-    log_free(&log);
+    expect_keys_are_refused(false);
+    expect_keys_are_refused(true);
 }
 
 static void test_sweep(void **state)
