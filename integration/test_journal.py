@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import redis as redis_py
 import requests
+from confluent_kafka.admin import NewPartitions
 
 from harness.daemon import Journal
 from harness.kafka import KafkaCluster
@@ -306,3 +307,23 @@ def test_wait_means_durable_in_kafka(
         kafka.brokers[1].process.sigcont()
     assert client.wait(1, 30000) == 1
     assert journal.status()["failures"] == 0
+
+
+@pytest.mark.allow_errors("partitions must not change")
+def test_partitions_of_a_log_must_not_change(
+    journal: Journal, redis_dc: RedisServer, kafka: KafkaCluster, topic: str
+) -> None:
+    """Readers merge by the number that START names: a journal refuses the topic instead of stopping them all."""
+    journal.start()
+    redis_dc.client().set("k", "v")
+    wait_durable(journal, redis_dc)
+    journal.stop()
+    kafka.admin.create_partitions([NewPartitions(topic, 15)])[topic].result(30)
+    wait_until(lambda: len(kafka.partitions(topic)) == 15, 30, "15 partitions")
+    journal.process.ok_codes = (2,)
+    journal.start(ready=False)
+    assert journal.process.wait(60) == 2
+    assert journal.process.log_contains("has 15 partitions, but its log was begun with 12")
+    cat = journal.run("cat", "--config", str(journal.config_path), "--partition", "99")
+    assert cat.returncode == 2
+    assert "no partition 99" in cat.stderr

@@ -287,6 +287,10 @@ static int open_log(struct cat *c, struct err *err)
     if (kafka_topic_describe(c->rk, c->conf.topic, CALL_MS, &topic, err) != 0)
         return -1;
     c->partition_cnt = (uint32_t)topic.partition_cnt;
+    if (c->partition >= topic.partition_cnt)
+        return err_set(err, ERR_INPUT, 0,
+                       "topic '%s' has no partition %" PRId64 ", only 0 to %" PRId32,
+                       c->conf.topic, c->partition, topic.partition_cnt - 1);
     c->high = xcalloc(c->partition_cnt, sizeof(*c->high));
     list = rd_kafka_topic_partition_list_new(topic.partition_cnt);
     for (int32_t i = 0; i < topic.partition_cnt; i++) {

@@ -513,6 +513,18 @@ static void take_over(struct journal *j)
     job_fence(j->job, j->sink, fenced, j);
 }
 
+/* Readers merge by the number of partitions that START names: it can't change within a log. */
+static int check_partitions(const struct journal *j, const struct tail_owner *o,
+                            struct err *err)
+{
+    if (!o->has_start || o->start.partition_cnt == j->partition_cnt)
+        return 0;
+    return err_set(err, ERR_INPUT, 0,
+                   "topic '%s' has %" PRIu32 " partitions, but its log was begun with %" PRIu32
+                   "; a log's partitions must not change: name a new topic (topic.name)",
+                   j->conf->topic, j->partition_cnt, o->start.partition_cnt);
+}
+
 /* Whether the log may be taken now, from what its last frame says. */
 static bool may_take(struct journal *j, const struct tail_owner *o)
 {
@@ -534,6 +546,7 @@ static bool may_take(struct journal *j, const struct tail_owner *o)
 static void looked(void *arg, const struct job_result *r)
 {
     struct journal *j = arg;
+    struct err err;
 
     if (j->state == STOPPING)
         return;
@@ -545,6 +558,10 @@ static void looked(void *arg, const struct job_result *r)
     if (j->feed == NULL) {
         j->partition_cnt = (uint32_t)job_topic(j->job)->partition_cnt;
         j->feed = feed_new(j->partition_cnt);
+    }
+    if (check_partitions(j, &r->owner, &err) != 0) {
+        die(j, &err);
+        return;
     }
     j->has_known = r->owner.has_start;
     j->known = r->owner.start;
