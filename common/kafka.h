@@ -69,6 +69,7 @@ struct kafka_topic {
     int64_t retention_bytes; /* -1: no limit */
     int64_t max_message_bytes;
     int min_insync_replicas;
+    char id[32]; /* Kafka's own, as text; "" from a broker before 2.8 */
 };
 
 /* What the topic is; ERR_INPUT when it does not exist. Blocks up to timeout_ms. */

@@ -61,6 +61,7 @@ static int describe_partitions(rd_kafka_t *rk, const char *topic, int timeout_ms
 {
     const rd_kafka_TopicDescription_t **desc;
     const rd_kafka_TopicPartitionInfo_t **part;
+    const rd_kafka_Uuid_t *id;
     rd_kafka_TopicCollection_t *names = rd_kafka_TopicCollection_of_topic_names(&topic, 1);
     rd_kafka_resp_err_t code;
     struct call call;
@@ -82,6 +83,9 @@ static int describe_partitions(rd_kafka_t *rk, const char *topic, int timeout_ms
             err->kind = ERR_INPUT;
         goto out;
     }
+    id = rd_kafka_TopicDescription_topic_id(desc[0]);
+    if (rd_kafka_Uuid_most_significant_bits(id) || rd_kafka_Uuid_least_significant_bits(id))
+        (void)snprintf(out->id, sizeof(out->id), "%s", rd_kafka_Uuid_base64str(id));
     part = rd_kafka_TopicDescription_partitions(desc[0], &cnt);
     out->partition_cnt = (int32_t)cnt;
     *leaderless = 0;

@@ -102,6 +102,16 @@ def test_record_that_the_target_refuses(two_kafkas: Clusters, workdir: Path, top
     assert_same(source, target, topic)
 
 
+@pytest.mark.allow_errors("lead to the same cluster")
+def test_one_cluster_as_both_sides_is_refused(kafka: KafkaCluster, workdir: Path, topic: str) -> None:
+    """An empty topic looks like a good start, and would then be copied into itself for ever."""
+    kafka.create_topic(topic, 2)
+    mirror = Mirror(workdir, kafka, kafka, [topic]).start(ready=False)
+    assert mirror.process.wait(20) == 2
+    put(kafka, topic, 2, 1)
+    assert kafka.log_ends(topic) == {0: 1, 1: 1}
+
+
 @pytest.mark.allow_errors("partition halted")
 def test_foreign_data_is_refused(two_kafkas: Clusters, workdir: Path, topic: str) -> None:
     source, target = two_kafkas

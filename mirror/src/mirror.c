@@ -242,7 +242,9 @@ static void on_sync(uv_work_t *work, int status)
     m->env.job_cnt--;
     route->sync_runs = false;
     route->sync_at_ms = clock_mono_ms() + (failed ? SYNC_RETRY_MS : m->conf->refresh_ms);
-    if (m->stop_step == STOP_NOT) {
+    if (job->sync.is_same) {
+        daemon_stop(m->daemon, &job->sync.err);
+    } else if (m->stop_step == STOP_NOT) {
         if (failed && route->err.kind != job->sync.err.kind)
             log_warn("topic can't be looked up or made, retrying",
                      F_STR("topic", route->topic.name), F_ERR(&job->sync.err));

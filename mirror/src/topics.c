@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/kafka.h"
 
@@ -89,6 +90,13 @@ int topic_sync(struct topic_sync *sync)
             (void)err_wrap(&sync->err, "target");
             return fail(sync, SIDE_TARGET);
         }
+    } else if (source.id[0] != '\0' && strcmp(source.id, target.id) == 0) {
+        sync->is_same = true;
+        (void)err_set(&sync->err, ERR_INPUT, 0,
+                      "keys 'source.kafka' and 'target.kafka' lead to the same cluster: topic "
+                      "'%s' would be copied into itself",
+                      sync->topic);
+        return fail(sync, SIDE_TARGET);
     } else if (target.partition_cnt < source.partition_cnt) {
         if (grow(sync, source.partition_cnt) != 0)
             return fail(sync, SIDE_TARGET);

@@ -27,6 +27,7 @@ struct topic_sync {
     int32_t partition_cnt; /* of the source; the target has at least as many */
     bool created;
     int32_t added;
+    bool is_same;   /* both sides are one cluster; with ERR_INPUT */
     enum side side; /* whom the error is about */
     struct err err;
 };
