@@ -24,7 +24,6 @@
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 5000
 #define POSITION_MS  1000 /* a position without commands is written at most this often */
-#define ALIVE_MS     4000 /* and at least this often, for those who stand by */
 #define LOOK_MS      1000 /* one who stands by reads the position this often */
 #define COMMIT_MS    5000
 #define DRAIN_MS     5000
@@ -58,6 +57,9 @@ static void stop(struct engine *e, const struct err *err)
     if (e->state == ENGINE_STOPPED)
         return;
     set_state(e, ENGINE_STOPPED, err != NULL ? err->msg : "");
+    if (e->session != NULL)
+        session_end(e->session); /* replies still on their way are for nobody */
+    e->session_over = true;
     drop_run(e);
     e->conf.stopped(e->conf.arg, err);
 }
@@ -291,8 +293,10 @@ static void standby_see(struct engine *e, const struct position *pos)
         stop_halted(e, pos->halted);
         return;
     }
+    /* Decided by what was read just now: this program may have been stopped for long itself. */
     if (!same)
         e->still_since_ms = clock_mono_ms();
+    e->take_over = clock_mono_ms() - e->still_since_ms >= e->conf.standby_ms;
     position_copy(&e->seen, pos);
     position_copy(&e->position, pos);
 }
@@ -318,9 +322,10 @@ static void on_standby_position(void *arg, size_t index, const struct reply *rep
 
 static void standby_tick(struct engine *e, int64_t now)
 {
-    if (now - e->still_since_ms >= e->conf.standby_ms) {
+    if (e->take_over) {
         log_info("the other writer stands still, taking over", F_STR("position", e->key));
         e->standby = false;
+        e->take_over = false;
         close_session(e);
         connect_target(e); /* what was watched since then counts for nothing */
         return;
@@ -452,9 +457,12 @@ static void on_ready(void *arg, const struct position *pos)
         stop_halted(e, pos->halted);
     } else if (e->standby) {
         set_state(e, ENGINE_STANDBY, "another writer moves the position");
+        e->still_since_ms = clock_mono_ms(); /* the other one lost the target too */
         e->retry_at_ms = clock_mono_ms() + LOOK_MS;
         standby_see(e, pos);
     } else {
+        if (e->position.present && !pos->present)
+            log_warn("the position in the target is gone", F_STR("position", e->key));
         position_copy(&e->position, pos);
         set_state(e, ENGINE_WAITING, "the topic was not found yet");
         if (e->part_cnt != 0)
@@ -518,7 +526,8 @@ static void running_tick(struct engine *e, int64_t now)
     if (e->state != ENGINE_RUNNING)
         return;
     if (session_is_idle(e->session) && e->filling->cmd_cnt == 0 && !e->sweep_due &&
-        ((e->moved && since >= POSITION_MS) || (e->position.present && since >= ALIVE_MS)))
+        ((e->moved && since >= POSITION_MS) ||
+         (e->position.present && since >= ENGINE_ALIVE_MS)))
         engine_flush_idle(e);
     if (!e->position.present || now - e->committed_ms < COMMIT_MS)
         return;

@@ -61,6 +61,7 @@ void engine_log_begin(struct engine *e, const struct position *pos)
         p->paused = false;
         p->looking = false;
         p->looked = -1;
+        p->sought = -1;
         p->hold = -1;
         p->damaged = false;
     }
@@ -142,6 +143,7 @@ static void look_end(struct engine *e, uint32_t partition)
     e->conf.ops->pause(e->conf.source, partition, true);
     if (p->looked >= 0) {
         e->conf.ops->seek(e->conf.source, partition, p->looked);
+        p->sought = p->looked;
         p->next = p->looked;
     }
     p->looked = -1;
@@ -204,6 +206,9 @@ void engine_frame(struct engine *e, uint32_t partition, int64_t offset, const vo
 
     if (e->merge == NULL || p->damaged || offset < p->next)
         goto out;
+    if (p->sought >= 0 && offset != p->sought)
+        goto out; /* on its way when it was sought: taken now, it would leave a hole */
+    p->sought = -1;
     if (frame_decode(data, len, &f, &err) != 0) {
         (void)err_wrap(&err, "partition %u offset %lld", partition, (long long)offset);
         engine_log_damaged(e, partition, &err);

@@ -11,6 +11,9 @@ struct keyset;
 struct plan;
 struct sweep;
 
+/* A position is written at least this often, for those who stand by. */
+#define ENGINE_ALIVE_MS 4000
+
 #define BATCHES 3 /* one being applied, one sent behind it, one being filled */
 
 struct engine_part {
@@ -21,6 +24,7 @@ struct engine_part {
     bool paused;    /* holds more than its share of memory */
     bool looking;   /* paused, but read on without keeping frames */
     int64_t looked; /* first frame that was not kept; -1: none */
+    int64_t sought; /* what was asked for again; all else is of before that; -1: none */
     int64_t hold;   /* frame of an entry that could not be applied; -1: none */
     bool damaged;   /* nothing more of it can be used */
 };
@@ -77,7 +81,7 @@ struct engine {
     struct sweep *sweep;
 
     /* standing by, or ending */
-    bool standby;
+    bool standby, take_over;
     struct position seen;
     int64_t still_since_ms;
     int64_t drain_until_ms;

@@ -144,6 +144,7 @@ void engine_snapshot_sweep(struct engine *e)
     struct sweep_conf conf = {.session = e->session,
                               .keep = e->keys,
                               .position_db = e->conf.session.position_db,
+                              .alive_ms = ENGINE_ALIVE_MS,
                               .submit = on_submit,
                               .done = on_done,
                               .arg = e};

@@ -111,6 +111,12 @@ static void end(struct session *s)
     s->net = NULL;
 }
 
+void session_end(struct session *s)
+{
+    if (!s->ended)
+        end(s);
+}
+
 static void lose(struct session *s, const struct err *err)
 {
     end(s);

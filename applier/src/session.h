@@ -71,6 +71,9 @@ struct session_events {
 struct session *session_new(uv_loop_t *loop, const struct session_conf *conf,
                             const struct session_events *events, void *arg);
 void session_free(struct session *s);
+/* Closes the connection: no event and no reply follows, only session_free() may. Allowed from
+ * within an event. */
+void session_end(struct session *s);
 
 /* Whether session_submit() is allowed: at most one batch waits behind the one being applied. */
 bool session_has_room(const struct session *s);

@@ -286,6 +286,8 @@ static void src_begin(void *src, const int64_t *offset)
     rd_kafka_topic_partition_list_t *list = all(s, offset);
 
     src_stop(s);
+    /* librdkafka keeps a partition paused over assignments. */
+    (void)rd_kafka_resume_partitions(s->rk, list);
     s->assigned = true;
     say_failed(s, rd_kafka_assign(s->rk, list), "assign");
     rd_kafka_topic_partition_list_destroy(list);

@@ -11,6 +11,7 @@
 #include "applier/src/reply.h"
 #include "applier/src/session.h"
 #include "applier/src/wire.h"
+#include "common/clock.h"
 #include "common/mem.h"
 
 #define DB_MAX     4096
@@ -22,6 +23,7 @@ struct sweep {
     size_t db_cnt, db_at;
     char cursor[24]; /* a decimal number, as SCAN gave it */
     struct batch batch;
+    int64_t submitted_ms;
     uint64_t removed;
 };
 
@@ -29,10 +31,14 @@ static void scan(struct sweep *s);
 
 static void submit_or_go_on(struct sweep *s)
 {
-    if (s->batch.cmd_cnt != 0)
-        s->conf.submit(s->conf.arg, &s->batch);
-    else
+    int64_t now = clock_mono_ms();
+
+    if (s->batch.cmd_cnt == 0 && now - s->submitted_ms < s->conf.alive_ms) {
         sweep_applied(s);
+        return;
+    }
+    s->submitted_ms = now;
+    s->conf.submit(s->conf.arg, &s->batch);
 }
 
 static void take_key(struct sweep *s, uint32_t db, const char *key, size_t len)
@@ -114,6 +120,7 @@ struct sweep *sweep_new(const struct sweep_conf *conf)
     struct buf out;
 
     s->conf = *conf;
+    s->submitted_ms = clock_mono_ms();
     batch_init(&s->batch);
     s->cursor[0] = '0';
     buf_init(&out);

@@ -19,6 +19,7 @@ struct sweep_conf {
     struct session *session; /* idle, ready; used until `done` or sweep_free() */
     const struct keyset *keep;
     uint32_t position_db;
+    int64_t alive_ms; /* a batch is submitted at least this often, an empty one if need be */
     /* Submits the batch, with the position that it leaves as it is; sweep_applied() is due when it
      * is applied. */
     void (*submit)(void *arg, struct batch *b);

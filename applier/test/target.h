@@ -51,7 +51,8 @@ static inline void target_start(struct target *t)
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", t->socket,
                "--dir", t->dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always",
-               "--databases", "16", "--logfile", "log", "--daemonize", "no", (char *)NULL);
+               "--databases", "16", "--enable-debug-command", "yes", "--logfile", "log",
+               "--daemonize", "no", (char *)NULL);
         _exit(127);
     }
     target_connect(t);

@@ -594,6 +594,62 @@ static void test_old_snapshot_is_not_used(void **state)
     log_free(&log);
 }
 
+/* The snapshot's end comes when nothing is on its way any more: the sweep sees every database. */
+static void test_sweep_begins_later(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+    int64_t until;
+    uint32_t last;
+
+    (void)state;
+    load_dc();
+    run(&dr, "SET stale x");
+    conf.overwrite = true;
+    log_snapshot(&log, &dc, 1000);
+    rig_open(&r, &log, &conf);
+    last = (uint32_t)((log.next_part - 1) % RIG_PARTS);
+    r.limit[last] = (int64_t)log.cnt[last] - 1;
+    until = clock_mono_ms() + 1500; /* a position alone is written after one second */
+    while (clock_mono_ms() < until)
+        rig_step(&r, 64);
+    r.limit[last] = -1;
+    rig_follow(&r);
+    expect_loaded();
+    TARGET_IS(&dr, "0", "EXISTS stale");
+    assert_int_equal(engine_counters(r.engine)->keys_swept, 1);
+    rig_close(&r);
+    log_free(&log);
+}
+
+/* Stopped while a reply to SCAN is on its way: nothing of the engine may be touched by it. */
+static void test_stop_in_a_sweep(void **state)
+{
+    struct rig_log log = {0};
+    struct rig r = {0};
+    struct engine_conf conf = rig_conf(&r, &dr);
+    struct engine_view v;
+
+    (void)state;
+    run(&dc, "SET a 1");
+    run(&dr, "DEBUG POPULATE 60000");
+    conf.overwrite = true;
+    log_snapshot(&log, &dc, 1000);
+    rig_open(&r, &log, &conf);
+    for (engine_view(r.engine, &v); v.state != ENGINE_SWEEPING; engine_view(r.engine, &v))
+        rig_step(&r, 64);
+    engine_drain(r.engine);
+    for (int n = 0; n < 20; n++)
+        rig_step(&r, 64); /* the tick wakes the loop, if nothing else does */
+    assert_true(r.stopped);
+    engine_view(r.engine, &v);
+    assert_int_equal(v.state, ENGINE_STOPPED);
+    TARGET_IS(&dr, "snapshot", "HGET " RIG_KEY " phase");
+    rig_close(&r);
+    log_free(&log);
+}
+
 static void test_drain(void **state)
 {
     struct rig_log log = {0};
@@ -640,6 +696,8 @@ int main(void)
         TEST(test_another_guard_is_refused),
         TEST(test_standstill_beyond_the_guard),
         TEST(test_old_snapshot_is_not_used),
+        TEST(test_sweep_begins_later),
+        TEST(test_stop_in_a_sweep),
         TEST(test_drain),
     };
 

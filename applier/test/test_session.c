@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "applier/src/batch.h"
+#include "applier/src/reply.h"
 #include "applier/src/session.h"
 #include "applier/src/wire.h"
 #include "applier/test/target.h"
@@ -484,6 +485,46 @@ static int setup(void **state)
     return 0;
 }
 
+static void on_hash(void *arg, size_t index, const struct reply *reply)
+{
+    size_t *nodes = arg;
+
+    (void)index;
+    *nodes = reply->node_cnt;
+}
+
+/* Nothing was expected when the last reply was taken: the next one is kept whole all the same. */
+static void test_queries_after_a_rest(void **state)
+{
+    uv_loop_t loop;
+    struct rig r;
+
+    (void)state;
+    flush();
+    uv_loop_init(&loop);
+    rig_open(&r, &loop);
+    wait_for(&r, &r.ready, 0);
+    for (unsigned i = 0; i < 30; i++) {
+        size_t nodes = SIZE_MAX;
+        struct buf out;
+
+        for (unsigned n = 0; n < 10; n++) {
+            uv_run(&loop, UV_RUN_NOWAIT);
+            usleep(1000);
+        }
+        buf_init(&out);
+        wire_command(&out, "HMGET", KEY, "a", "b", NULL);
+        session_call(r.s, &out, 1, on_hash, &nodes);
+        buf_release(&out);
+        while (nodes == SIZE_MAX)
+            uv_run(&loop, UV_RUN_ONCE);
+        assert_int_equal(nodes, 3);
+    }
+    rig_close(&r);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 static int teardown(void **state)
 {
     (void)state;
@@ -505,6 +546,7 @@ int main(void)
         cmocka_unit_test(test_transient_errors),
         cmocka_unit_test(test_restart_of_the_target),
         cmocka_unit_test(test_foreign_key_is_no_position),
+        cmocka_unit_test(test_queries_after_a_rest),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
