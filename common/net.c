@@ -256,6 +256,22 @@ static void step_handshake(struct net *n)
 
 /* ---- connecting ---- */
 
+#define SILENT_MS 30000
+
+/* A peer that vanished says nothing; without these the kernel gives up after 15 minutes (bytes
+ * unanswered) or 2 hours (idle). One that is only busy still acknowledges. */
+static void set_timeouts(int fd)
+{
+    int on = 1, idle_s = SILENT_MS / 2000, interval_s = SILENT_MS / 6000, probes = 3;
+    unsigned silent_ms = SILENT_MS;
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silent_ms, sizeof(silent_ms));
+}
+
 static void connected(struct net *n)
 {
     struct err err = {0};
@@ -273,7 +289,7 @@ static void connected(struct net *n)
     }
     if (!n->addr.is_unix) {
         (void)setsockopt(n->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        (void)setsockopt(n->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+        set_timeouts(n->fd);
     }
     n->state = NET_HANDSHAKE;
     n->read_wants_write = false;
