@@ -10,8 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "applier/src/restore_fields.h"
 #include "applier/src/wire.h"
 #include "common/buf.h"
+#include "common/crc.h"
+#include "common/err.h"
 #include "common/resp.h"
 
 /* Highest expiry that Redis 7.4 takes for a field of a hash (t_hash.c: 46 bits). */
@@ -131,10 +134,10 @@ static int64_t guarded(const struct ttl *ttl, int64_t v, enum unit unit, bool re
 
 /* ---- rewriting ---- */
 
-#define EDITS 3
+#define EDITS 2
 
 struct edit {
-    const struct arg *arg; /* replaced, in the order of the command; NULL: added at the end */
+    const struct arg *arg; /* replaced, in the order of the command */
     char text[24];
 };
 
@@ -165,21 +168,17 @@ static bool apply_edits(const struct edits *es, const struct resp *r, const uint
 {
     struct args a;
     uint64_t from;
-    uint64_t added = 0;
 
-    for (size_t i = 0; i < es->cnt; i++)
-        added += es->e[i].arg == NULL;
     args_first(&a, r, base);
     from = a.at;
-    wire_array(out, r->argc + added);
+    wire_array(out, r->argc);
     for (size_t i = 0; i < es->cnt; i++) {
         const struct arg *arg = es->e[i].arg;
-        uint64_t upto = arg != NULL ? arg->begin : r->size;
 
-        if (upto > from)
-            buf_append(out, base + from, upto - from);
+        if (arg->begin > from)
+            buf_append(out, base + from, arg->begin - from);
         wire_text(out, es->e[i].text);
-        from = arg != NULL ? arg->end : r->size;
+        from = arg->end;
     }
     if (r->size > from)
         buf_append(out, base + from, r->size - from);
@@ -283,28 +282,67 @@ static bool rewrite_setex(const struct call *c, enum unit unit)
     return true;
 }
 
+#define FOOTER_LEN 10 /* of a payload: version and CRC64 */
+
+/* A payload of a hash whose fields expire, with the guard on them; false: it is none, or damaged,
+ * which the target will say. */
+static bool guard_payload(struct buf *out, const struct arg *payload, int64_t guard_ms)
+{
+    uint64_t footer;
+    struct err err;
+
+    if (guard_ms <= 0 || payload->len <= 1 + FOOTER_LEN ||
+        !restore_fields_expire(payload->p[0]))
+        return false;
+    footer = payload->len - FOOTER_LEN;
+    buf_put_u8(out, payload->p[0]);
+    if (restore_fields_guard(out, payload->p[0], payload->p + 1, (size_t)footer - 1, guard_ms,
+                             &err) != 0)
+        return false;
+    buf_append(out, payload->p + footer, 2);
+    buf_put_u64(out, crc64(0, buf_data(out), out->len));
+    return true;
+}
+
 /* RESTORE key ttl payload [REPLACE] [ABSTTL] …: a ttl of 0 is no expiry. */
 static bool rewrite_restore(const struct call *c)
 {
     struct args walk;
-    struct arg a, time = {0};
-    struct edits es = {.cnt = 0};
-    bool absolute = false;
-    int64_t v;
+    struct arg a, time = {0}, payload = {0};
+    struct buf guarded_payload;
+    bool absolute = false, has_time, has_fields;
+    int64_t v = 0;
 
     args_first(&walk, c->r, c->base);
     for (uint64_t i = 0; args_next(&walk, &a); i++) {
         if (i == 2)
             time = a;
+        if (i == 3)
+            payload = a;
         if (i > 3 && arg_is(&a, "ABSTTL"))
             absolute = true;
     }
-    if (c->r->argc < 4 || !arg_i64(&time, &v) || v <= 0)
+    if (c->r->argc < 4)
         return false;
-    edit_time(&es, &time, guarded(c->ttl, v, UNIT_MS, !absolute, c->max_ms));
-    if (!absolute)
-        edit_text(&es, NULL, "ABSTTL");
-    return apply_edits(&es, c->r, c->base, c->out);
+    buf_init(&guarded_payload);
+    has_time = arg_i64(&time, &v) && v > 0;
+    has_fields = guard_payload(&guarded_payload, &payload, c->ttl->guard_ms);
+    if (has_time || has_fields) {
+        wire_array(c->out, c->r->argc + (has_time && !absolute));
+        args_first(&walk, c->r, c->base);
+        for (uint64_t i = 0; args_next(&walk, &a); i++) {
+            if (i == 2 && has_time)
+                wire_i64(c->out, guarded(c->ttl, v, UNIT_MS, !absolute, c->max_ms));
+            else if (i == 3 && has_fields)
+                wire_bulk(c->out, buf_data(&guarded_payload), guarded_payload.len);
+            else
+                buf_append(c->out, c->base + a.begin, a.end - a.begin);
+        }
+        if (has_time && !absolute)
+            wire_text(c->out, "ABSTTL");
+    }
+    buf_release(&guarded_payload);
+    return has_time || has_fields;
 }
 
 /* MSETEX count key value … options: the options stand behind the pairs. */

@@ -11,6 +11,7 @@
 #include "applier/src/ttl.h"
 #include "applier/src/wire.h"
 #include "common/buf.h"
+#include "common/crc.h"
 #include "common/err.h"
 #include "common/resp.h"
 
@@ -205,6 +206,56 @@ static void test_binary_value(void **state)
     buf_release(&want);
 }
 
+static void put_restore(struct buf *out, int64_t expire_ms, int64_t field_ms)
+{
+    struct buf payload;
+
+    buf_init(&payload);
+    buf_put_u8(&payload, 24); /* a hash with metadata: begins with the smallest expiry */
+    buf_put_u64(&payload, (uint64_t)field_ms);
+    buf_append(&payload, "fields", 6);
+    buf_append(&payload, "\x0c\0", 2);
+    buf_put_u64(&payload, crc64(0, buf_data(&payload), payload.len));
+    wire_array(out, expire_ms != 0 ? 6 : 5);
+    wire_text(out, "RESTORE");
+    wire_text(out, "k");
+    wire_i64(out, expire_ms);
+    wire_bulk(out, buf_data(&payload), payload.len);
+    wire_text(out, "REPLACE");
+    if (expire_ms != 0)
+        wire_text(out, "ABSTTL");
+    buf_release(&payload);
+}
+
+/* Redis 7.4: fields of a restored hash expire too, with or without an expiry of the key. */
+static void test_fields_of_a_restored_hash(void **state)
+{
+    static const int64_t expire_ms[] = {0, RECV + 5};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct ttl ttl = {.guard_ms = GUARD, .recv_ms = RECV};
+        struct buf raw, out, want;
+        struct resp r;
+        struct err err;
+        bool done = false;
+
+        buf_init(&raw);
+        buf_init(&out);
+        buf_init(&want);
+        put_restore(&raw, expire_ms[i], RECV);
+        put_restore(&want, expire_ms[i] != 0 ? expire_ms[i] + GUARD : 0, RECV + GUARD);
+        resp_init(&r);
+        assert_int_equal(resp_feed(&r, buf_data(&raw), raw.len, &done, &err), raw.len);
+        assert_true(ttl_append(&ttl, &r, buf_data(&raw), &out));
+        assert_int_equal(out.len, want.len);
+        assert_memory_equal(buf_data(&out), buf_data(&want), want.len);
+        buf_release(&raw);
+        buf_release(&out);
+        buf_release(&want);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +263,7 @@ int main(void)
         cmocka_unit_test(test_never_overflows),
         cmocka_unit_test(test_no_guard),
         cmocka_unit_test(test_binary_value),
+        cmocka_unit_test(test_fields_of_a_restored_hash),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
