@@ -208,7 +208,8 @@ static int learn(struct merge *m, uint32_t partition, int64_t offset, const stru
 {
     if (m->from.source_id != 0 && f->source_id != m->from.source_id)
         return err_set(err, ERR_CORRUPT, 0,
-                       "the frame is of another source (id %016" PRIx64 ")", f->source_id);
+                       "the frame is of another source than 'source.name' (id %016" PRIx64 ")",
+                       f->source_id);
     if (f->type == FRAME_START) {
         if (partition != 0)
             return err_set(err, ERR_CORRUPT, 0, "a START stands outside partition 0");

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "applier/src/engine.h"
+#include "common/conf.h"
 #include "common/err.h"
 #include "common/kafka.h"
 #include "common/log.h"
@@ -124,7 +125,10 @@ static void on_found(uv_work_t *work, int status)
         return;
     }
     if (s->trouble.kind == ERR_NONE || strcmp(s->trouble.msg, s->find_err.msg) != 0)
-        log_warn("topic not found yet, retrying", F_ERR(&s->find_err));
+        log_warn(s->find_err.kind == ERR_INPUT ? "the topic is not there yet, retrying"
+                                               : "the topic can't be looked up, retrying",
+                 F_STR("brokers", conf_map_get(s->conf.kafka, "bootstrap.servers")),
+                 F_ERR(&s->find_err));
     s->trouble = s->find_err;
     if (s->find_err.kind == ERR_FATAL)
         engine_source_failed(s->engine, ENGINE_NO_PARTITION, &s->find_err);
