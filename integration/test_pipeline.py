@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness.oracle import compare, key_count, recheck
 from harness.pipeline import Pipeline
 from harness.workload import Workload
@@ -40,3 +42,16 @@ def test_every_program_is_killed_under_load(pipeline: Pipeline) -> None:
     work.stop()
     pipeline.wait_equal()
     assert key_count(pipeline.dr) > 2000
+
+
+@pytest.mark.allow_errors("target is the source")
+def test_applier_refuses_the_source_as_its_target(short_pipeline: Pipeline) -> None:
+    """An empty source would take it, and the position would come back through the log."""
+    short_pipeline.__dict__["dr"] = short_pipeline.dc
+    short_pipeline.journal.start()
+    applier = short_pipeline.applier
+    applier.process.ok_codes = (2,)
+    applier.start(ready=False)
+    assert applier.process.wait(60) == 2
+    assert applier.process.log_contains("the target is the source of this log")
+    assert short_pipeline.dc.client().dbsize() == 0

@@ -213,9 +213,18 @@ static int take_entry(struct engine *e, const struct merge_item *item, int64_t n
     return 0;
 }
 
-static void take_start(struct engine *e, const struct merge_item *item, int64_t now_ms)
+static int take_start(struct engine *e, const struct merge_item *item, int64_t now_ms,
+                      struct err *err)
 {
     const struct start *s = &item->start;
+
+    /* What is written there would come back through the log, the position first. */
+    if (strcmp(s->replid, session_target_replid(e->session)) == 0)
+        return err_set(
+            err, ERR_INPUT, 0,
+            "the target is the source of this log, or a replica of it (replication id "
+            "%s): target.redis must name the other site's Redis",
+            s->replid);
 
     log_info("epoch begins", F_U64("epoch", s->epoch),
              F_STR("kind", s->kind == START_SNAPSHOT ? "snapshot" : "stream"),
@@ -226,11 +235,12 @@ static void take_start(struct engine *e, const struct merge_item *item, int64_t 
     e->moved = true;
     if (s->kind == START_STREAM) {
         e->is_snapshot = false;
-        return;
+        return 0;
     }
     engine_snapshot_begin(e);
     /* An epoch is the time when it was begun, unless clocks went back. */
     e->time_ms = s->epoch < (uint64_t)now_ms ? (int64_t)s->epoch : now_ms;
+    return 0;
 }
 
 /* ---- the pump ---- */
@@ -248,9 +258,10 @@ static int fill(struct engine *e, struct err *err)
         if (item.type == MERGE_WAIT)
             return 1;
         engine_log_look_end(e);
-        if (item.type == MERGE_START)
-            take_start(e, &item, now_ms);
-        else if (take_entry(e, &item, now_ms, err) != 0) {
+        if (item.type == MERGE_START) {
+            if (take_start(e, &item, now_ms, err) != 0)
+                return -1;
+        } else if (take_entry(e, &item, now_ms, err) != 0) {
             /* The merge counts it as used, but a later run must read it again. */
             e->part[e->where.partition].hold = e->where.kafka_offset;
             return -1;

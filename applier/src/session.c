@@ -52,6 +52,7 @@ struct session {
     struct replies *replies;
     bool ended;
     char version[32];
+    char replid[64];
     unsigned major;
     struct step *step; /* ring */
     size_t step_head, step_cnt, step_cap;
@@ -271,20 +272,29 @@ static void on_check(struct session *s, const struct reply *reply)
     }
 }
 
+/* The value of an INFO field, cut to fit; "" when it is not there. */
+static void info_field(const struct reply *reply, const char *name, char *out, size_t size)
+{
+    const char *text = reply->node[0].p;
+    const char *p = memmem(text, reply->node[0].len, name, strlen(name));
+
+    out[0] = 0;
+    if (p == NULL)
+        return;
+    p += strlen(name);
+    for (size_t i = 0;
+         i + 1 < size && p + i < text + reply->node[0].len && p[i] > ' ' && p[i] <= '~'; i++) {
+        out[i] = p[i];
+        out[i + 1] = 0;
+    }
+}
+
 static void on_info(struct session *s, const struct reply *reply)
 {
-    static const char name[] = "redis_version:";
-    const char *p = NULL;
-
-    if (reply->type == REPLY_STRING)
-        p = memmem(reply->node[0].p, reply->node[0].len, name, sizeof(name) - 1);
-    if (p == NULL)
+    if (reply->type != REPLY_STRING)
         return; /* not allowed to ask: then the newest is assumed */
-    p += sizeof(name) - 1;
-    for (size_t i = 0; i + 1 < sizeof(s->version) && p[i] > ' ' && p[i] <= '~'; i++) {
-        s->version[i] = p[i];
-        s->version[i + 1] = 0;
-    }
+    info_field(reply, "redis_version:", s->version, sizeof(s->version));
+    info_field(reply, "master_replid:", s->replid, sizeof(s->replid));
     s->major = (unsigned)strtoul(s->version, NULL, 10);
 }
 
@@ -469,7 +479,7 @@ static void on_up(void *arg)
             wire_command(&out, "AUTH", c->password, NULL);
         expect_one(s, STEP_AUTH);
     }
-    wire_command(&out, "INFO", "server", NULL);
+    wire_command(&out, "INFO", NULL);
     expect_one(s, STEP_INFO);
     wire_select(&out, c->position_db);
     expect_one(s, STEP_OK);
@@ -536,6 +546,11 @@ void session_free(struct session *s)
     position_release(&s->expected);
     free(s->step);
     free(s);
+}
+
+const char *session_target_replid(const struct session *s)
+{
+    return s->replid;
 }
 
 const char *session_target_version(const struct session *s)

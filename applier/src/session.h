@@ -96,6 +96,8 @@ void session_call(struct session *s, const struct buf *cmds, size_t cnt,
 
 /* What INFO said: "7.0.15"; "" before `ready`. */
 const char *session_target_version(const struct session *s);
+/* Its own replication id, "" if it does not tell. */
+const char *session_target_replid(const struct session *s);
 /* The target has functions (Redis 7). */
 bool session_has_functions(const struct session *s);
 
