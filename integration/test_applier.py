@@ -204,7 +204,8 @@ def test_position_in_another_database(short_pipeline: Pipeline) -> None:
     with short_pipeline.dc.client() as client:
         for number in range(40):
             transaction(client, ("SELECT", 3), ("INCR", "three"), ("SWAPDB", 3, 5), ("SELECT", 5), ("INCR", "five"))
-            transaction(client, ("SWAPDB", 5, 3), ("SWAPDB", 3, 6), ("SET", f"x:{number}", 1), ("MOVE", f"x:{number}", 3))
+            transaction(client, ("SWAPDB", 5, 3), ("SWAPDB", 3, 6), ("SET", f"x:{number}", 1),
+                        ("MOVE", f"x:{number}", 3))
             transaction(client, ("SET", "c", number), ("COPY", "c", f"c:{number}", "DB", 3), ("SWAPDB", 3, 3))
             if number % 10 == 5:
                 transaction(client, ("SELECT", 3), ("INCR", "gone"), ("FLUSHALL",), ("SWAPDB", 0, 3), ("INCR", "kept"))

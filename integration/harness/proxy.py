@@ -192,7 +192,8 @@ class Proxy:
                if side.chunks and side.name not in self._held]
         if not due or self._delay_s == 0 and min(due) <= time.monotonic():
             return None
-        return max(0.0, min(due) - time.monotonic()) or None
+        # What became due since the sides were served is not watched yet: to wait for an event would be for ever.
+        return max(0.001, min(due) - time.monotonic())
 
     def _accept(self) -> None:
         assert self._listener is not None
