@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from harness.oracle import compare, key_count, recheck
 from harness.pipeline import Pipeline
+from harness.wait import wait_until
 from harness.workload import Workload
 
 
@@ -55,3 +57,28 @@ def test_applier_refuses_the_source_as_its_target(short_pipeline: Pipeline) -> N
     assert applier.process.wait(60) == 2
     assert applier.process.log_contains("the target is the source of this log")
     assert short_pipeline.dc.client().dbsize() == 0
+
+
+def test_offsets_are_committed_for_lag_tools_and_never_read_back(short_pipeline: Pipeline) -> None:
+    """The group shows the place in each partition; an applier starts from its position whatever the group says."""
+    pipeline = short_pipeline
+    pipeline.start()
+    Workload(pipeline.dc, 5_000).run()
+    pipeline.wait_equal()
+    ends = pipeline.dr_kafka.log_ends(pipeline.topic)
+    everywhere = [TopicPartition(pipeline.topic, p) for p in ends]
+    group = pipeline.dr_kafka.consumer(**{"group.id": "redis-applier"})
+
+    def committed() -> list[int]:
+        return [found.offset for found in group.committed(everywhere, timeout=10)]
+
+    wait_until(lambda: all(at > 0 for at in committed()), 60, lambda: f"a committed offset everywhere: {committed()}")
+    pipeline.applier.kill9()
+    group.commit(offsets=[TopicPartition(pipeline.topic, p, 0) for p in ends], asynchronous=False)
+    before = pipeline.dr.client().get("cnt:1")
+    pipeline.applier.start()
+    pipeline.dc.client().incr("after")
+    pipeline.wait_equal()
+    assert pipeline.dr.client().get("cnt:1") == before
+    assert pipeline.dr.client().get("after") == b"1"
+    group.close()
