@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "journal/src/options.h"
+#include "journal/src/producer.h"
 #include "journal/src/sink.h"
 
 enum {
@@ -74,10 +75,10 @@ static int judge_topic(struct job *j, struct err *err)
                        "topic '%s' has cleanup.policy=%s: compaction would remove writes; it "
                        "must be delete",
                        j->conf->topic, t->cleanup_policy);
-    if (t->max_message_bytes < SINK_MESSAGE_MIN)
+    if (t->max_message_bytes < PRODUCER_MESSAGE_MIN)
         return err_set(err, ERR_INPUT, 0,
                        "topic '%s' has max.message.bytes=%" PRId64 "; it must be at least %d",
-                       j->conf->topic, t->max_message_bytes, SINK_MESSAGE_MIN);
+                       j->conf->topic, t->max_message_bytes, PRODUCER_MESSAGE_MIN);
     if (j->told)
         return 0;
     j->told = true;

@@ -343,16 +343,28 @@ static void after_data(struct journal *j)
     update_flow(j);
 }
 
-static void on_snapshot_data(void *arg, const uint8_t *data, size_t len)
+/* Bytes of the snapshot or of the stream, as `take` says. */
+static void take_bytes(struct journal *j,
+                       int (*take)(struct feed *, const uint8_t *, size_t, int64_t,
+                                   struct err *),
+                       const uint8_t *data, size_t len)
 {
-    struct journal *j = arg;
     struct err err;
 
-    if (feed_snapshot(j->feed, data, len, clock_wall_ms(), &err) != 0) {
+    if (take(j->feed, data, len, clock_wall_ms(), &err) != 0)
         bad_bytes(j, &err);
-        return;
-    }
-    after_data(j);
+    else
+        after_data(j);
+}
+
+static void on_snapshot_data(void *arg, const uint8_t *data, size_t len)
+{
+    take_bytes(arg, feed_snapshot, data, len);
+}
+
+static void on_stream_data(void *arg, const uint8_t *data, size_t len)
+{
+    take_bytes(arg, feed_stream, data, len);
 }
 
 static void on_snapshot_end(void *arg)
@@ -366,18 +378,6 @@ static void on_snapshot_end(void *arg)
     }
     j->bad_ms = BAD_MIN_MS;
     log_info("snapshot read", F_U64("epoch", j->known.epoch), F_U64("lsn", j->known.base));
-    after_data(j);
-}
-
-static void on_stream_data(void *arg, const uint8_t *data, size_t len)
-{
-    struct journal *j = arg;
-    struct err err;
-
-    if (feed_stream(j->feed, data, len, clock_wall_ms(), &err) != 0) {
-        bad_bytes(j, &err);
-        return;
-    }
     after_data(j);
 }
 

@@ -9,7 +9,7 @@
 #include "common/frame.h"
 #include "common/net.h"
 #include "journal/src/link.h"
-#include "journal/src/sink.h"
+#include "journal/src/producer.h"
 
 enum { COMMIT_MARGIN_MS = 5000 }; /* a commit must come well before Kafka's time-out */
 
@@ -213,9 +213,9 @@ int journal_conf_check(const void *p, struct err *err)
     if (c->replication_factor == 0)
         return err_set(err, ERR_INPUT, 0,
                        "key 'topic.replication_factor' must be -1 or above 0");
-    if (check_addresses(c, err) != 0 || sink_check_conf(&c->kafka, err) != 0)
+    if (check_addresses(c, err) != 0 || producer_check_conf(&c->kafka, err) != 0)
         return -1;
-    if (c->commit_interval_ms + COMMIT_MARGIN_MS > sink_transaction_ms(&c->kafka))
+    if (c->commit_interval_ms + COMMIT_MARGIN_MS > producer_transaction_ms(&c->kafka))
         return err_set(err, ERR_INPUT, 0,
                        "key 'limits.commit_interval' must be at least %d s below "
                        "'kafka.transaction.timeout.ms'",

@@ -14,18 +14,15 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "journal/src/ledger.h"
+#include "journal/src/producer.h"
 
 enum {
     TICK_MS = 100,
     FRAME_SOFT = 64 * 1024, /* an open frame of this size goes out at once */
-    FRAGMENT = 512 * 1024,
-    MESSAGE_OVERHEAD = 1024, /* Kafka's batch and record headers, our frame and entry header */
-    FRAMES_AHEAD = 24,       /* sent frames above which smaller ones wait for company */
-    QUIET_MS = 1000,         /* longest wait for acknowledgements before a commit is put off */
+    FRAMES_AHEAD = 24,      /* sent frames above which smaller ones wait for company */
+    QUIET_MS = 1000,        /* longest wait for acknowledgements before a commit is put off */
     KAFKA_CALL_MS = 30000,
     FENCE_MS = 10000,
-    MESSAGE_MS = 30000,     /* as in DEFAULTS */
-    TRANSACTION_MS = 60000, /* as in DEFAULTS */
 };
 
 /* A partition's frame that still takes entries. */
@@ -69,7 +66,6 @@ struct sink {
     int64_t last_commit_ms, quiesce_ms; /* since when acknowledgements are waited for */
     int64_t heartbeat0_ms;              /* last heartbeat of partition 0 */
     size_t frame_max, fragment;
-    char batch_size[24], transactional_id[300];
     struct open_frame *part;
     struct ledger ledger;
     size_t sent;  /* frames handed to Kafka and not acknowledged */
@@ -86,20 +82,6 @@ struct sink {
     uint64_t read_lsn, source_lsn;
     void (*finish)(void *arg);
     struct sink_stats stats;
-};
-
-/* message.timeout.ms below transaction.timeout.ms, as librdkafka demands; both may be raised.
- * The number of bytes under way is bounded by the sink, not by librdkafka's queue. */
-static const struct kafka_prop DEFAULTS[] = {
-    {"linger.ms", "0"},
-    {"message.timeout.ms", "30000"},
-    {"transaction.timeout.ms", "60000"},
-    {"queue.buffering.max.messages", "0"},
-    {"queue.buffering.max.kbytes", "2097151"},
-    {"message.max.bytes", "4194304"},
-    {"socket.nagle.disable", "true"},
-    {"reconnect.backoff.max.ms", "2000"},
-    {NULL, NULL},
 };
 
 /* Answers sink_finish(), at most once. */
@@ -428,90 +410,10 @@ static void on_tick(uv_timer_t *timer)
         sink_flush(s);
 }
 
-static int sink_props(struct sink *s, struct kafka_prop *forced)
-{
-    int n = 0;
-
-    (void)snprintf(s->transactional_id, sizeof(s->transactional_id), "redis-wal.%s",
-                   s->conf.source);
-    (void)snprintf(s->batch_size, sizeof(s->batch_size), "%zu",
-                   s->frame_max + MESSAGE_OVERHEAD / 2);
-    forced[n++] = (struct kafka_prop){"enable.idempotence", "true"};
-    forced[n++] = (struct kafka_prop){"acks", "all"};
-    forced[n++] = (struct kafka_prop){"transactional.id", s->transactional_id};
-    forced[n++] = (struct kafka_prop){"batch.size", s->batch_size};
-    forced[n] = (struct kafka_prop){NULL, NULL};
-    return n;
-}
-
-/* What the user lets librdkafka send at most; SIZE_MAX: no word on it. */
-static size_t own_limit(const struct conf_map *kafka)
-{
-    const char *value = conf_map_get(kafka, "message.max.bytes");
-
-    return value != NULL ? (size_t)strtoull(value, NULL, 10) : SIZE_MAX;
-}
-
-/* A frame must be given up before Kafka gives up its transaction; librdkafka finds it only when it
- * sends. */
-static bool times_fit(const struct conf_map *kafka)
-{
-    static const char *const names[] = {"message.timeout.ms",
-                                        "delivery.timeout.ms"}; /* aliases */
-    int64_t message_ms = MESSAGE_MS;
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        const char *value = conf_map_get(kafka, names[i]);
-
-        if (value != NULL)
-            message_ms = strtoll(value, NULL, 10);
-    }
-    return message_ms > 0 && message_ms < sink_transaction_ms(kafka);
-}
-
-int64_t sink_transaction_ms(const struct conf_map *kafka)
-{
-    const char *value = conf_map_get(kafka, "transaction.timeout.ms");
-
-    return value != NULL ? strtoll(value, NULL, 10) : TRANSACTION_MS;
-}
-
-int sink_check_conf(const struct conf_map *kafka, struct err *err)
-{
-    static const struct kafka_prop forced[] = {{"enable.idempotence", "true"},
-                                               {"acks", "all"},
-                                               {"transactional.id", "redis-wal.check"},
-                                               {NULL, NULL}};
-
-    if (kafka_conf_check(RD_KAFKA_PRODUCER, kafka, DEFAULTS, forced, err) != 0)
-        return -1;
-    if (!times_fit(kafka))
-        return err_set(err, ERR_INPUT, 0,
-                       "key 'kafka.message.timeout.ms' must be above 0 and below "
-                       "'kafka.transaction.timeout.ms'");
-    if (own_limit(kafka) < SINK_MESSAGE_MIN)
-        return err_set(err, ERR_INPUT, 0, "key 'kafka.message.max.bytes' must be at least %d",
-                       SINK_MESSAGE_MIN);
-    return 0;
-}
-
-/* So that a frame with one fragment fits into what the topic and librdkafka take. */
-static size_t fragment_size(const struct sink_conf *conf)
-{
-    size_t limit = (size_t)conf->max_message_bytes;
-
-    assert(conf->max_message_bytes >= SINK_MESSAGE_MIN);
-    if (own_limit(conf->kafka) < limit)
-        limit = own_limit(conf->kafka);
-    limit -= MESSAGE_OVERHEAD;
-    return limit < FRAGMENT ? limit : FRAGMENT;
-}
-
 int sink_new(uv_loop_t *loop, const struct sink_conf *conf, const struct sink_events *ev,
              void *arg, struct sink **out, struct err *err)
 {
     struct sink *s = xcalloc(1, sizeof(*s));
-    struct kafka_prop forced[8];
 
     s->conf = *conf;
     s->conf.topic = xstrdup(conf->topic);
@@ -520,12 +422,11 @@ int sink_new(uv_loop_t *loop, const struct sink_conf *conf, const struct sink_ev
     s->ev = *ev;
     s->arg = arg;
     s->loop = loop;
-    s->fragment = fragment_size(conf);
-    s->frame_max = s->fragment + MESSAGE_OVERHEAD / 2;
+    s->fragment = producer_fragment_bytes(conf->kafka, conf->max_message_bytes);
+    s->frame_max = s->fragment + PRODUCER_OVERHEAD / 2;
     ledger_init(&s->ledger);
-    (void)sink_props(s, forced);
-    if (kafka_new(RD_KAFKA_PRODUCER, "journal", conf->kafka, DEFAULTS, forced, on_delivery, s,
-                  &s->rk, err) != 0) {
+    if (producer_new(conf->kafka, conf->source, s->fragment + PRODUCER_OVERHEAD, on_delivery, s,
+                     &s->rk, err) != 0) {
         free((char *)(uintptr_t)s->conf.topic);
         free((char *)(uintptr_t)s->conf.source);
         free((char *)(uintptr_t)s->conf.instance);

@@ -20,8 +20,6 @@ struct conf_map;
 struct err;
 struct sink;
 
-enum { SINK_MESSAGE_MIN = 16 * 1024 }; /* bytes that a Kafka message must be allowed to have */
-
 struct sink_conf {
     const struct conf_map *kafka;
     const char *topic;
@@ -29,7 +27,7 @@ struct sink_conf {
     const char *instance; /* the owner's name */
     uint64_t owner_run;
     uint32_t partition_cnt;
-    /* Of the topic, at least SINK_MESSAGE_MIN: bounds frames, fragments and Kafka's batches, as
+    /* Of the topic, at least PRODUCER_MESSAGE_MIN: bounds frames, fragments and Kafka's batches, as
      * does message.max.bytes in `kafka`. */
     int64_t max_message_bytes;
     size_t in_flight_bytes; /* open and unacknowledged frames above this: not writable */
@@ -55,10 +53,6 @@ struct sink_stats {
 /* Makes the producer, without any I/O. Strings of *conf are copied. */
 int sink_new(uv_loop_t *loop, const struct sink_conf *conf, const struct sink_events *ev,
              void *arg, struct sink **out, struct err *err);
-/* Checks the Kafka properties as sink_new would. */
-int sink_check_conf(const struct conf_map *kafka, struct err *err);
-/* How long Kafka lets a transaction be open, by these properties. */
-int64_t sink_transaction_ms(const struct conf_map *kafka);
 /* Ends at once; frames under way may or may not arrive. Memory goes when the loop closed the
  * handles and Kafka's threads ended. NULL allowed. */
 void sink_free(struct sink *s);

@@ -2,6 +2,7 @@
 #include "common/resp.h"
 #include "common/slot.h"
 #include "journal/src/feed.h"
+#include "journal/src/producer.h"
 #include "journal/test/sink_rig.h"
 
 /* What a reader makes of the log: the bytes in order, the pieces, and where they stood. */
@@ -185,7 +186,7 @@ static void test_fragments(void **state)
         size_t max;
 
         rig_open(&r);
-        r.conf.max_message_bytes = SINK_MESSAGE_MIN;
+        r.conf.max_message_bytes = PRODUCER_MESSAGE_MIN;
         rig_own(&r, START_STREAM);
         max = sink_fragment_bytes(r.s);
         feed_begin_stream(f, r.s, RIG_BASE, 0);
@@ -236,7 +237,7 @@ static void test_lost_link(void **state)
         struct rig r;
 
         rig_open(&r);
-        r.conf.max_message_bytes = SINK_MESSAGE_MIN;
+        r.conf.max_message_bytes = PRODUCER_MESSAGE_MIN;
         rig_own(&r, START_STREAM);
         feed_begin_stream(f, r.s, RIG_BASE, 0);
         feed_all(&r, f, &part, 700);

@@ -1,4 +1,5 @@
 /* Tests of sink.c on librdkafka's mock cluster: what D promises, whatever Kafka does. */
+#include "journal/src/producer.h"
 #include "journal/test/sink_rig.h"
 
 enum { PRODUCE = 0, END_TXN = 26 }; /* Kafka's numbers of these requests */
@@ -463,7 +464,7 @@ static void test_fragments_again(void **state)
 
     (void)state;
     rig_open(&r);
-    r.conf.max_message_bytes = SINK_MESSAGE_MIN;
+    r.conf.max_message_bytes = PRODUCER_MESSAGE_MIN;
     rig_own(&r, START_STREAM);
     for (int round = 0; round < 3; round++) {
         /* Small enough that all of them would fit into one frame, in the last round. */
@@ -673,7 +674,7 @@ static void test_conf(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         pair.key = xstrdup(bad[i].key);
         pair.value = xstrdup(bad[i].value);
-        if (sink_check_conf(&map, &err) != -1)
+        if (producer_check_conf(&map, &err) != -1)
             fail_msg("%s=%s was accepted", bad[i].key, bad[i].value);
         assert_int_equal(err.kind, ERR_INPUT);
         if (strstr(err.msg, bad[i].want) == NULL)
