@@ -10,6 +10,7 @@
 #include "common/net.h"
 #include "journal/src/link.h"
 #include "journal/src/producer.h"
+#include "journal/src/tail.h"
 
 enum { COMMIT_MARGIN_MS = 5000 }; /* a commit must come well before Kafka's time-out */
 
@@ -213,7 +214,8 @@ int journal_conf_check(const void *p, struct err *err)
     if (c->replication_factor == 0)
         return err_set(err, ERR_INPUT, 0,
                        "key 'topic.replication_factor' must be -1 or above 0");
-    if (check_addresses(c, err) != 0 || producer_check_conf(&c->kafka, err) != 0)
+    if (check_addresses(c, err) != 0 || producer_check_conf(&c->kafka, err) != 0 ||
+        tail_check_conf(&c->kafka, err) != 0)
         return -1;
     if (c->commit_interval_ms + COMMIT_MARGIN_MS > producer_transaction_ms(&c->kafka))
         return err_set(err, ERR_INPUT, 0,

@@ -56,6 +56,11 @@ static const struct kafka_prop DEFAULTS[] = {
     {NULL, NULL},
 };
 
+int tail_check_conf(const struct conf_map *kafka, struct err *err)
+{
+    return kafka_conf_check(RD_KAFKA_CONSUMER, kafka, DEFAULTS, FORCED, err);
+}
+
 int tail_open(const struct conf_map *kafka, const char *topic, uint32_t partition_cnt,
               uint64_t source_id, struct tail **out, struct err *err)
 {

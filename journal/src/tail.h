@@ -36,6 +36,9 @@ struct tail_end {
     uint64_t frames;    /* read to find it */
 };
 
+/* Checks the Kafka properties without making a client: ERR_INPUT names the key. */
+int tail_check_conf(const struct conf_map *kafka, struct err *err);
+
 int tail_open(const struct conf_map *kafka, const char *topic, uint32_t partition_cnt,
               uint64_t source_id, struct tail **out, struct err *err);
 void tail_close(struct tail *t);

@@ -115,6 +115,7 @@ static void test_refused(void **state)
          "'topic.replication_factor' must be -1 or above 0"},
         {KAFKA "  acks: 1\n", "'acks' can't be changed"},
         {KAFKA "  transactional.id: x\n", "'transactional.id' can't be changed"},
+        {KAFKA "  isolation.level: read_committed\n", "'isolation.level' can't be changed"},
         {KAFKA "  message.max.bytes: 10000\n", "'kafka.message.max.bytes' must be at least"},
         {KAFKA "  message.timeout.ms: 60000\n", "'kafka.message.timeout.ms' must be above 0"},
         {KAFKA "  delivery.timeout.ms: 0\n", "'kafka.message.timeout.ms' must be above 0"},
