@@ -200,14 +200,15 @@ def test_two_journals_at_once_one_owns(
     for journal in pair:
         journal.start(ready=False)
 
-    def owners() -> list[Journal]:
-        return [j for j in pair if status(j).get("streaming")]
+    def settled() -> bool:
+        """Of two first starts at once each may own the log for a moment, until the other fences it."""
+        states = sorted((bool(status(j).get("streaming")), status(j).get("state", "")) for j in pair)
+        return states == [(False, "standby"), (True, "owner")]
 
     with writers(redis_dc, 1):
-        wait_until(lambda: len(owners()) == 1, 60, "one owner")
-        owner = owners()[0]
+        wait_until(settled, 90, lambda: f"one owner and one standby: {[status(j) for j in pair]}")
+        owner = next(j for j in pair if status(j).get("streaming"))
         other = pair[1 - pair.index(owner)]
-        wait_state(other, "state", "standby")
         owner.kill9()
         wait_state(other, "streaming", True)
         owner.start(ready=False)
