@@ -111,14 +111,14 @@ deps_tools() {
 
 deps_kafka() {
     if ! compgen -G "$kafka_libs/kafka_2.13-*.jar" >/dev/null; then
-        packages openjdk-17-jre-headless maven
+        packages default-jre-headless maven
         say "fetching Kafka's jars"
         mvn -q -B -f "$root/integration/kafka/pom.xml" dependency:copy-dependencies \
             -DoutputDirectory="$kafka_libs.part" -DincludeScope=runtime
         rm -rf "$kafka_libs"
         mv "$kafka_libs.part" "$kafka_libs"
     fi
-    command -v java >/dev/null || packages openjdk-17-jre-headless
+    command -v java >/dev/null || packages default-jre-headless
 }
 
 deps_python() {
